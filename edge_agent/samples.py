@@ -1,0 +1,283 @@
+"""The contract: the two kinds of sample, one line per field, and what makes a sample valid.
+
+The agent builds and the server checks samples with this one table; columns, answers and tests
+derive from it. A sample is a plain dict of JSON values. None means "not measured", never 0.
+Gauges are averaged, counters are differenced, neither is ever summed.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
+LEEWAY = timedelta(minutes=5)  # how far a sample may lie ahead of the clock that checks it
+DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ]([01]\d|2[0-3])(:[0-5]\d:[0-5]\d)(?:\.(\d{1,6})\d*)?"
+    r"(?:([Zz])|([+-](?:[01]\d|2[0-3]):[0-5]\d))",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a sample; low and high are inclusive, in the unit that the name ends with."""
+
+    name: str
+    type: str  # "float", "int" or "time"
+    low: float = 0
+    high: float = 0
+    required: bool = False  # the key must be there
+    nullable: bool = True
+    counter: bool = False  # a lifetime counter: it only rises
+    default: int | None = None
+
+    @property
+    def sql_type(self) -> str:
+        """The type of its column in PostgreSQL."""
+        return {"float": "double precision", "int": "integer", "time": "timestamp with time zone"}[
+            self.type
+        ]
+
+
+def _gauge(name: str, low: float, high: float, **more: Any) -> Field:
+    return Field(name, "float", low, high, **more)
+
+
+def _integer(name: str, low: int, high: int, **more: Any) -> Field:
+    return Field(name, "int", low, high, **more)
+
+
+def _counter(name: str) -> Field:
+    return Field(name, "float", 0, 10_000_000, counter=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of device: its name and the fields of its samples beside device_id and ts."""
+
+    name: str
+    fields: tuple[Field, ...]
+    max_power_w: int  # no device of this kind moves more: a faster counter is lying
+    counter_step_kwh: float  # the last digit of its counters
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """device_id, ts and every field, in the order of the table."""
+        return ("device_id", "ts", *(field.name for field in self.fields))
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """Names of the lifetime counters."""
+        return tuple(field.name for field in self.fields if field.counter)
+
+
+SUNGROW = Kind(
+    "sungrow",
+    (
+        _gauge("pv_power_w", 0, 50_000, required=True, nullable=False),
+        _gauge("pv_daily_kwh", 0, 1000),
+        _gauge("battery_power_w", -50_000, 50_000, required=True),  # + charging
+        _gauge("battery_soc_pct", 0, 100, required=True),
+        _gauge("battery_temp_c", -40, 100),
+        _gauge("load_power_w", -50_000, 50_000, required=True, nullable=False),
+        _gauge("export_power_w", -50_000, 50_000, required=True),  # + to the grid
+        _integer("sample_count", 1, 100_000, default=1),
+        _counter("pv_total_kwh"),
+        _counter("import_total_kwh"),
+        _counter("export_total_kwh"),
+        _counter("charge_total_kwh"),
+        _counter("discharge_total_kwh"),
+        _gauge("mppt1_voltage_v", 0, 1500),
+        _gauge("mppt1_current_a", 0, 100),
+        _gauge("mppt2_voltage_v", 0, 1500),
+        _gauge("mppt2_current_a", 0, 100),
+        _gauge("battery_soh_pct", 0, 100),
+        _gauge("inverter_temp_c", -40, 150),
+        _gauge("grid_frequency_hz", 0, 70),
+        _integer("running_state", 0, 65_535),
+    ),
+    max_power_w=50_000,
+    counter_step_kwh=0.1,
+)
+
+P1 = Kind(
+    "p1",
+    (
+        _integer("power_w", -100_000, 100_000, required=True, nullable=False),  # + import
+        _integer("import_power_w", 0, 100_000, required=True, nullable=False),
+        _counter("energy_import_kwh"),
+        _counter("energy_export_kwh"),
+        _integer("average_power_15m_w", 0, 100_000),
+        _integer("monthly_power_peak_w", 0, 100_000),
+        Field("monthly_power_peak_ts", "time"),
+        _integer("tariff", 1, 4),
+    ),
+    max_power_w=100_000,
+    counter_step_kwh=0.001,
+)
+
+KINDS = {kind.name: kind for kind in (SUNGROW, P1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one field of one sample; msg says what would be right."""
+
+    index: int
+    field: str
+    msg: str
+    type: str
+
+
+def parse_time(text: str) -> datetime:
+    """Read an RFC 3339 time with an offset as UTC; digits beyond microseconds are cut.
+
+    Raises ValueError for anything else.
+    """
+    match = _RFC3339.fullmatch(text)
+    if not match:
+        raise ValueError("must be an RFC 3339 time with an offset, like 2026-11-21T14:00:00Z")
+    day, hour, rest, fraction, _, offset = match.groups()
+    try:
+        time = datetime.fromisoformat(
+            f"{day}T{hour}{rest}.{fraction or '0':0<6}{offset or '+00:00'}"
+        )
+        return time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("must be a time that exists") from None
+
+
+def format_time(time: datetime) -> str:
+    """Print a time in UTC, with six digits of fraction if it is not zero."""
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def decode(
+    kind: Kind, samples: list[Any], now: datetime
+) -> tuple[dict[str, list[Any]], list[Problem]]:
+    """Turn samples as parsed from JSON into one list of values per column of the kind.
+
+    Times become datetimes in UTC, integers are rounded half to even, absent fields become None
+    or their default. With any problem the columns are of no use; every bad sample has at least
+    one. `device_id` is checked for its form only.
+    """
+    problems = [
+        Problem(index, "device_id", "each sample must be a JSON object", "object_type")
+        for index, sample in enumerate(samples)
+        if not isinstance(sample, dict)
+    ]
+    if problems:
+        return {}, problems
+    columns = {
+        "device_id": _column(samples, _DEVICE_ID_FIELD, _device_id, problems),
+        "ts": _column(samples, _TS_FIELD, _Timestamps(now).read, problems),
+    }
+    for field in kind.fields:
+        raw = [sample.get(field.name) for sample in samples]
+        good = _all_plain(field, raw)
+        columns[field.name] = (
+            raw if good else _column(samples, field, _READERS[field.type], problems)
+        )
+    if kind is P1 and not problems:
+        problems.extend(_import_mismatches(columns))
+    problems.sort(key=lambda problem: problem.index)
+    return columns, problems
+
+
+def _all_plain(field: Field, raw: list[Any]) -> bool:
+    """Whether a whole column needs no look at its values: right types, extremes in range.
+
+    JSON admits no NaN (the parser refuses it), so the extremes speak for every value.
+    """
+    types = set(map(type, raw))
+    if not types:
+        return True
+    if type(None) in types:
+        if field.required or not field.nullable or field.default is not None:
+            return False
+        raw = [value for value in raw if value is not None]
+    plain = {"float": {float, int, type(None)}, "int": {int, type(None)}, "time": {type(None)}}
+    if not types <= plain[field.type]:
+        return False
+    return not raw or (field.low <= min(raw) and max(raw) <= field.high)
+
+
+def _column(samples: list[dict], field: Field, read: Any, problems: list[Problem]) -> list[Any]:
+    """Read one field of every sample, noting a problem for each that is missing or wrong."""
+    values = []
+    for index, sample in enumerate(samples):
+        raw, value = sample.get(field.name), None
+        if raw is None:
+            value = field.default
+            if field.required and field.name not in sample:
+                problems.append(Problem(index, field.name, "is required", "missing"))
+            elif not field.nullable:
+                problems.append(Problem(index, field.name, "must not be null", "null"))
+        else:
+            try:
+                value = read(field, raw)
+            except TypeError as error:
+                problems.append(Problem(index, field.name, str(error), "type"))
+            except ValueError as error:
+                problems.append(Problem(index, field.name, str(error), "value"))
+        values.append(value)
+    return values
+
+
+def _number(field: Field, raw: Any) -> float:
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        raise TypeError("must be a number")
+    if not field.low <= raw <= field.high:  # also refuses NaN
+        raise ValueError(f"must be from {field.low} to {field.high}")
+    return raw
+
+
+def _whole_number(field: Field, raw: Any) -> int:
+    if isinstance(raw, float) and abs(raw) < 2**53:
+        raw = round(raw)
+    return int(_number(field, raw))
+
+
+def _time(_field: Field, raw: Any) -> datetime:
+    if not isinstance(raw, str):
+        raise TypeError("must be a string: an RFC 3339 time with an offset")
+    return parse_time(raw)
+
+
+def _device_id(_field: Field, raw: Any) -> str:
+    if not isinstance(raw, str):
+        raise TypeError("must be a string")
+    if not DEVICE_ID.fullmatch(raw):
+        raise ValueError("must be 1 to 64 of the characters A-Z a-z 0-9 . _ -")
+    return raw
+
+
+class _Timestamps:
+    """Reads `ts`, which must lie between 2020 and a little after now."""
+
+    def __init__(self, now: datetime):
+        self.latest = now + LEEWAY
+
+    def read(self, field: Field, raw: Any) -> datetime:
+        time = _time(field, raw)
+        if time < EARLIEST:
+            raise ValueError("must not be before 2020-01-01")
+        if time > self.latest:
+            raise ValueError("must not be more than 5 minutes ahead of the server")
+        return time
+
+
+def _import_mismatches(columns: dict[str, list[Any]]) -> Iterator[Problem]:
+    pairs = zip(columns["power_w"], columns["import_power_w"], strict=True)
+    for index, (power, imported) in enumerate(pairs):
+        if imported != max(power, 0):
+            yield Problem(index, "import_power_w", "must be power_w, or 0 if negative", "mismatch")
+
+
+_DEVICE_ID_FIELD = Field("device_id", "text", required=True, nullable=False)
+_TS_FIELD = Field("ts", "time", required=True, nullable=False)
+_READERS = {"float": _number, "int": _whole_number, "time": _time}

@@ -1,0 +1,65 @@
+"""The devices an agent can read. A new one is a folder here and one line in `open_source`."""
+
+from collections.abc import Callable
+from datetime import datetime
+from threading import Event
+from typing import Any, Protocol
+
+Sample = dict[str, Any]
+
+
+class Source(Protocol):
+    """One device: `read` asks it once and returns a normalised sample, as JSON values."""
+
+    kind: str
+
+    def read(self) -> Sample:
+        """Return a new sample; raises NothingNew or SourceError."""
+
+    def close(self) -> None:
+        """Let go of the device; may be called twice."""
+
+
+class NothingNew(Exception):
+    """The device answered, with a reading that was already taken: nothing to store, no fault."""
+
+
+class SourceError(Exception):
+    """No sample this time; leave the device alone for `wait_s`, None: until the next poll."""
+
+    def __init__(self, cause: str, wait_s: float | None = None):
+        super().__init__(cause)
+        self.wait_s = wait_s
+
+
+class RetryWaits:
+    """How long to leave a device alone after each failure in a row (a wedged dongle needs 90 s)."""
+
+    STEPS_S = (5.0, 20.0, 45.0, 90.0)
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def next(self) -> float:
+        """The wait after one more failure, in seconds."""
+        wait = self.STEPS_S[min(self._failures, len(self.STEPS_S) - 1)]
+        self._failures += 1
+        return wait
+
+    def reset(self) -> None:
+        """Start anew: the device answered."""
+        self._failures = 0
+
+
+def open_source(settings: Any, now: Callable[[], datetime], stop: Event) -> Source:
+    """Build the source that the settings ask for; it connects on its first read.
+
+    `now` gives the time of a reading (UTC, strictly rising); `stop` ends its waits early.
+    """
+    if settings.sungrow_host:
+        from edge_agent.sources.sungrow.reader import SungrowSource
+
+        return SungrowSource(settings, now, stop)
+    from edge_agent.sources.p1.meter import P1Source
+
+    return P1Source(settings, now, stop)
