@@ -1,0 +1,158 @@
+"""The HomeWizard P1 meter as a source: over HTTPS with a token (v2), or plain HTTP (v1)."""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from threading import Event
+from typing import Any
+
+from edge_agent import __version__, logs
+from edge_agent.sources import NothingNew, RetryWaits, Sample, SourceError
+from edge_agent.sources.p1.connection import Answer, Connection, Unreachable
+from edge_agent.sources.p1.normalize import V1, V2, NoPower, meter_time, normalize
+from edge_agent.sources.p1.tls import Identity, WrongIdentity
+
+HUMAN_WAIT_S = 300.0  # until somebody has pressed the button or turned the switch
+NO_DATA_WAIT_S = 5.0
+FROZEN_WAIT_S = 10.0  # as often as the slowest meters send a telegram
+FROZEN_AFTER_S = 60.0
+CLOCK_TOLERANCE = timedelta(seconds=15)  # a slow meter's telegram alone may be 10 s old
+
+_log = logging.getLogger(__name__)
+
+
+class P1Source:
+    """Reads the meter with one request per sample; opens its connection on the first."""
+
+    kind = "p1"
+
+    def __init__(
+        self,
+        settings: Any,
+        now: Callable[[], datetime],
+        stop: Event,
+        monotonic: Callable[[], float] = time.monotonic,
+    ):
+        self._device_id = settings.device_id
+        self._zone = settings.hw_p1_timezone
+        self._now = now
+        self._v2 = settings.hw_p1_api == "v2"
+        self._names = V2 if self._v2 else V1
+        self._headers = {"User-Agent": f"sunspool/{__version__}", "Accept": "application/json"}
+        self._identity = None
+        if self._v2:
+            self._headers |= {
+                "Authorization": f"Bearer {settings.hw_p1_token}",
+                "X-Api-Version": "2",
+            }
+            spool = settings.spool_path
+            pin_file = spool.with_name(spool.name + ".p1-serial")
+            self._identity = Identity(settings.hw_p1_ca_file, settings.hw_p1_serial, pin_file)
+        self._connection = Connection(
+            settings.hw_p1_host, settings.hw_p1_port, settings.hw_p1_timeout_s, self._identity
+        )
+        self._waits = RetryWaits()
+        self._monotonic = monotonic
+        self._telegram: Any = None  # the timestamp of the telegram last taken
+        self._values: Sample = {}
+        self._moved_at = 0.0
+        self._warned_of_standstill = False
+        self._warned_of_clock = False
+        self._product_known = self._v2  # its certificate says so
+
+    def read(self) -> Sample:
+        """Ask once; raises NothingNew for a telegram that was taken before, else SourceError."""
+        body = self._measurement()
+        telegram = body.get("timestamp")
+        self._refuse_repetition(telegram)
+        ts = self._now()
+        try:
+            sample = normalize(body, self._names, self._device_id, ts, self._zone)
+        except NoPower as error:
+            raise SourceError(f"no electricity data yet: {error}", NO_DATA_WAIT_S) from error
+        self._check_product()
+        self._compare_clocks(telegram, ts)
+        self._note(telegram, sample)
+        return sample
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+    def _measurement(self) -> dict[str, Any]:
+        where = self._connection.where
+        answer = self._ask("/api/measurement" if self._v2 else "/api/v1/data")
+        if answer.status in (401, 403):
+            raise SourceError(f"{where} answered {answer.status}: {self._remedy()}", HUMAN_WAIT_S)
+        if answer.status != 200:
+            raise SourceError(f"{where} answered {answer.status}", self._waits.next())
+        body = answer.json_object()
+        if body is None:
+            cause = f"{where} answered something that is not a JSON object"
+            raise SourceError(cause, self._waits.next())
+        self._waits.reset()
+        if self._identity is not None:
+            self._identity.remember(self._connection.serial)
+        return body
+
+    def _ask(self, path: str) -> Answer:
+        try:
+            return self._connection.request("GET", path, self._headers)
+        except (Unreachable, WrongIdentity) as error:
+            self._product_known = self._v2  # something else may answer next time
+            raise SourceError(str(error), self._waits.next()) from error
+
+    def _remedy(self) -> str:
+        if self._v2:
+            return "the meter does not know HW_P1_TOKEN; pair again: python -m edge_agent --pair"
+        return "switch on the local API in the HomeWizard app (settings of the meter)"
+
+    def _refuse_repetition(self, telegram: Any) -> None:
+        if telegram is None or telegram != self._telegram:
+            return
+        stood_s = self._monotonic() - self._moved_at
+        if stood_s <= FROZEN_AFTER_S:
+            raise NothingNew(f"still the telegram of {telegram}")
+        raise SourceError(
+            f"the meter is frozen: still the telegram of {telegram} after {stood_s:.0f} s; "
+            "check the cable between it and the electricity meter",
+            FROZEN_WAIT_S,
+        )
+
+    def _note(self, telegram: Any, sample: Sample) -> None:
+        """Remember what was taken; without timestamps only equal values hint at a dead cable."""
+        values = {**sample, "ts": None}
+        stood_s = self._monotonic() - self._moved_at
+        if telegram is not None or values != self._values:
+            self._telegram, self._values = telegram, values
+            self._moved_at = self._monotonic()
+            self._warned_of_standstill = False
+        elif stood_s > FROZEN_AFTER_S and not self._warned_of_standstill:
+            self._warned_of_standstill = True
+            msg = "the meter's values have not changed for a minute: is its cable connected?"
+            logs.event(_log, logging.WARNING, "meter_standstill", msg)
+
+    def _check_product(self) -> None:
+        """Refuse another HomeWizard device that answers the same paths, if it says what it is."""
+        if self._product_known:
+            return
+        self._product_known = True
+        try:
+            answer = self._connection.request("GET", "/api", self._headers)
+        except Unreachable:
+            return
+        product = (answer.json_object() or {}).get("product_type", "HWE-P1")
+        if answer.status == 200 and product != "HWE-P1":
+            self._product_known = False
+            cause = f"{self._connection.where} is a {product!s:.20}, not a P1 meter (HWE-P1)"
+            raise SourceError(cause, HUMAN_WAIT_S)
+
+    def _compare_clocks(self, telegram: Any, ts: datetime) -> None:
+        told = meter_time(telegram, self._zone, near=ts)
+        if told is None or abs(told - ts) <= CLOCK_TOLERANCE or self._warned_of_clock:
+            return
+        self._warned_of_clock = True
+        offset_s = round((told - ts).total_seconds())
+        msg = f"the meter's clock is {offset_s} s ahead of this one; it cuts the quarter hours"
+        logs.event(_log, logging.WARNING, "meter_clock", msg, offset_s=offset_s)

@@ -1,0 +1,147 @@
+"""Whose certificate it must be: a HomeWizard P1 meter's, and from then on this one's.
+
+A meter is addressed by IP, so its certificate names its serial instead: in the CN
+`appliance/p1dongle/<serial>` or in the SAN `<serial>.p1dongle.device.homewizard.energy`; both
+kinds are in the field. The chain must end in the vendor's CA, which signs every device it makes:
+only the serial tells one meter from a stranger's. Without a configured serial the first meter
+that answered well is remembered in a file beside the spool and is the only one from then on.
+"""
+
+import logging
+import os
+import re
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+from edge_agent import logs
+
+VENDOR_CA = Path(__file__).with_name("homewizard-ca.pem")  # valid until 2031-12-16
+SAN = "{}.p1dongle.device.homewizard.energy"
+
+_CN_FORM = re.compile(r"appliance/(?P<type>[^/]+)/(?P<serial>[0-9a-f]{12})")
+_SAN_FORM = re.compile(r"(?P<serial>[0-9a-f]{12})\.(?P<type>[^.]+)\.device\.homewizard\.energy")
+
+_log = logging.getLogger(__name__)
+
+
+class WrongIdentity(Exception):
+    """What answered is not the meter it must be: nothing was sent to it."""
+
+
+class Identity:
+    """Proves over TLS that the other end is the meter; one per source, shared by connections."""
+
+    def __init__(self, ca_file: Path | None, serial: str | None, pin_file: Path | None = None):
+        self._ca_file = ca_file or VENDOR_CA
+        self._serial = serial.lower() if serial else None
+        self._pin_file = None if serial else pin_file
+
+    def secure(self, sock: socket.socket, host: str) -> tuple[ssl.SSLSocket, str]:
+        """Do the handshake and check who answered: the socket to use and the meter's serial.
+
+        Raises WrongIdentity; the caller closes the socket that it gave.
+        """
+        expected = self._expected()
+        context = client_context(self._ca_file)
+        try:
+            secured = context.wrap_socket(sock, server_hostname=_server_name(host, expected))
+        except ssl.SSLCertVerificationError as error:
+            raise WrongIdentity(
+                f"the certificate of {host} is not acceptable: {error.verify_message} "
+                "(it must be signed by the CA of HomeWizard, and this clock must be right)"
+            ) from error
+        try:
+            return secured, check(secured.getpeercert(), host, expected)
+        except WrongIdentity:
+            secured.close()
+            raise
+
+    def remember(self, serial: str) -> None:
+        """Accept no other meter from now on, also after a restart."""
+        if self._serial is not None:
+            return
+        self._serial = serial
+        if self._pin_file is None or self._pin_file.exists():
+            return
+        try:
+            _write_whole(self._pin_file, serial + "\n")
+            saying, level = f"only the meter {serial} is accepted from now on", logging.INFO
+        except OSError as error:
+            saying, level = f"can not remember the meter {serial}: {error}", logging.WARNING
+        logs.event(_log, level, "meter_pinned", saying, serial=serial, file=str(self._pin_file))
+
+    def _expected(self) -> str | None:
+        if self._serial is None and self._pin_file is not None:
+            try:
+                self._serial = _read_pin(self._pin_file)
+            except OSError as error:
+                raise WrongIdentity(f"can not read which meter to trust: {error}") from error
+        return self._serial
+
+
+def client_context(ca_file: Path) -> ssl.SSLContext:
+    """A context that trusts this CA alone; names are checked by `check`, after the handshake."""
+    try:
+        context = ssl.create_default_context(cafile=str(ca_file))
+    except OSError as error:
+        raise WrongIdentity(f"{ca_file} can not be used as a CA: {error}") from error
+    # The vendor's CA is an X.509 v1 certificate without extensions: Python 3.13 sets this flag
+    # by default and would refuse it. Everything else about the chain is still verified.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.check_hostname = False
+    return context
+
+
+def check(certificate: dict[str, Any], host: str, expected: str | None) -> str:
+    """The serial of the meter that a verified certificate names; raises WrongIdentity."""
+    devices = named_devices(certificate)
+    if len(devices) != 1 or next(iter(devices))[0] != "p1dongle":
+        named = ", ".join(f"{kind} {serial}" for kind, serial in sorted(devices)) or "no device"
+        raise WrongIdentity(f"{host} is not a P1 meter: its certificate names {named}")
+    ((_, serial),) = devices
+    if expected not in (None, serial):
+        raise WrongIdentity(f"{host} is the meter {serial}, and not {expected} as it must be")
+    return serial
+
+
+def named_devices(certificate: dict[str, Any]) -> set[tuple[str, str]]:
+    """Type and serial of every device that a certificate claims to be, in CN or SAN."""
+    common_names = [
+        value
+        for part in certificate.get("subject", ())
+        for key, value in part
+        if key == "commonName"
+    ]
+    dns_names = [value for key, value in certificate.get("subjectAltName", ()) if key == "DNS"]
+    matches = [_CN_FORM.fullmatch(name.lower()) for name in common_names]
+    matches += [_SAN_FORM.fullmatch(name.lower()) for name in dns_names]
+    return {(match["type"], match["serial"]) for match in matches if match}
+
+
+def _server_name(host: str, serial: str | None) -> str | None:
+    """What to ask for in SNI: the name in the newer certificates, else the host, never an IPv6."""
+    if serial is not None:
+        return SAN.format(serial)
+    return None if ":" in host else host
+
+
+def _read_pin(path: Path) -> str | None:
+    try:
+        text = path.read_text(encoding="ascii", errors="replace").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not re.fullmatch(r"[0-9a-f]{12}", text):
+        raise WrongIdentity(f"{path} holds no serial of a meter: set HW_P1_SERIAL, or delete it")
+    return text
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a small file so that a power cut leaves all of it or nothing."""
+    draft = path.with_name(path.name + ".new")
+    with draft.open("w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
