@@ -41,11 +41,19 @@ class Laps:
         return statistics.median(each), min(each), max(each)
 
 
-def interleave(rounds: int, variants: dict[str, Callable[[], object]]) -> Laps:
-    """Run every variant in turn, `rounds` times after one warm-up, and time each."""
+def interleave(
+    rounds: int,
+    variants: dict[str, Callable[[], object]],
+    prepare: Callable[[], object] = lambda: None,
+) -> Laps:
+    """Run every variant in turn, `rounds` times after one warm-up, and time each.
+
+    `prepare` runs before each of them, off the clock.
+    """
     laps = Laps({name: [] for name in variants})
     for number in range(rounds + 1):
         for name, variant in variants.items():
+            prepare()
             start = time.perf_counter()
             variant()
             elapsed = time.perf_counter() - start

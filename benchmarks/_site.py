@@ -1,0 +1,50 @@
+"""A private installation to measure: PostgreSQL, Redis and a migrated database in a folder."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.servers import Postgres, Redis
+
+ROOT = Path(__file__).parent.parent
+
+
+class Site:
+    """What an API needs beside itself; `env` are its settings."""
+
+    def __init__(self, folder: Path, postgres: Postgres, redis: Redis):
+        self.folder, self.postgres, self.redis = folder, postgres, redis
+        self.url = postgres.create_database()
+        self.env = {
+            "DATABASE_URL": self.url,
+            "REDIS_URL": redis.url,
+            "MAX_REQUESTS_PER_MINUTE": "0",
+        }
+
+    def migrate(self) -> None:
+        """Apply the migrations."""
+        subprocess.run(
+            [sys.executable, "-m", "api_server.migrate"],
+            cwd=ROOT,
+            env={**os.environ, **self.env},
+            check=True,
+        )
+
+
+@contextmanager
+def site(timescaledb: str | None = None) -> Iterator[Site]:
+    """Start private servers, durable as a user's are, and stop them afterwards."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sunspool-bench-")))
+        folder.chmod(0o755)
+        servers = (Postgres(folder / "pg", timescaledb=timescaledb), Redis(folder / "redis"))
+        for server in servers:
+            stack.callback(server.stop)
+            server.start()
+        built = Site(folder, *servers)
+        built.migrate()
+        yield built
