@@ -1,0 +1,106 @@
+"""The servers that tests share, and the databases they get from them."""
+
+import glob
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.servers import ROOT, CertificateAuthority, Postgres, Redis, open_folder
+from tests.servers.postgres import programs
+from tests.servers.process import environment
+
+TEMPLATE = "migrated_template"
+
+
+@pytest.fixture
+def server_folder() -> Iterator[Path]:
+    """A folder for a server of the test's own: PostgreSQL's user can enter it, as root too."""
+    with open_folder("sunspool-test-") as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A plain PostgreSQL."""
+    with open_folder("sunspool-pg-") as folder, Postgres(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def timescale() -> Iterator[Postgres]:
+    """PostgreSQL with TimescaleDB, Community edition."""
+    _need_timescale("timescaledb-tsl-*.so", "TimescaleDB Community (packages of timescale.com)")
+    with open_folder("sunspool-ts-") as folder, Postgres(folder, "community") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def timescale_apache() -> Iterator[Postgres]:
+    """PostgreSQL with TimescaleDB, Apache edition."""
+    _need_timescale("timescaledb.so", "TimescaleDB (Debian 13: postgresql-17-timescaledb)")
+    with open_folder("sunspool-ta-") as folder, Postgres(folder, "apache") as server:
+        yield server
+
+
+def _need_timescale(file: str, what: str) -> None:
+    libraries = programs().parent / "lib"
+    if not glob.glob(str(libraries / file)):
+        pytest.skip(f"no {file} in {libraries}: install {what} for this PostgreSQL")
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    """A Redis."""
+    with open_folder("sunspool-redis-") as folder, Redis(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """URL of an empty database on plain PostgreSQL, as its ordinary owner."""
+    url = postgres.create_database()
+    yield url
+    postgres.drop_database(_name(url))
+
+
+@pytest.fixture(scope="session")
+def _template(postgres: Postgres) -> str:
+    url = postgres.create_database(TEMPLATE)
+    done = subprocess.run(
+        [sys.executable, "-m", "api_server.migrate"],
+        cwd=ROOT,
+        env=environment({"DATABASE_URL": url, "SITE_TIMEZONE": "Europe/Brussels"}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return TEMPLATE
+
+
+@pytest.fixture
+def migrated(postgres: Postgres, _template: str) -> Iterator[str]:
+    """URL of a migrated database on plain PostgreSQL, as its ordinary owner."""
+    url = postgres.create_database(template=_template)
+    yield url
+    postgres.drop_database(_name(url))
+
+
+def _name(url: str) -> str:
+    return urlsplit(url).path[1:]
+
+
+@pytest.fixture(scope="session")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
+    """A certificate authority for this run."""
+    return CertificateAuthority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(scope="session")
+def tls(ca: CertificateAuthority) -> tuple[Path, Path]:
+    """A server certificate for loopback, and its key."""
+    return ca.issue("server")
