@@ -3,14 +3,11 @@
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers import Postgres, Redis
-
-ROOT = Path(__file__).parent.parent
+from tests.servers import ROOT, Postgres, Redis, open_folder
 
 
 class Site:
@@ -38,13 +35,11 @@ class Site:
 @contextmanager
 def site(timescaledb: str | None = None) -> Iterator[Site]:
     """Start private servers, durable as a user's are, and stop them afterwards."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sunspool-bench-")))
-        folder.chmod(0o755)
-        servers = (Postgres(folder / "pg", timescaledb=timescaledb), Redis(folder / "redis"))
-        for server in servers:
-            stack.callback(server.stop)
-            server.start()
-        built = Site(folder, *servers)
+    with (
+        open_folder("sunspool-bench-") as folder,
+        Postgres(folder / "pg", timescaledb, durable=True) as postgres,
+        Redis(folder / "redis") as redis,
+    ):
+        built = Site(folder, postgres, redis)
         built.migrate()
         yield built

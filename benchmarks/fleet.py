@@ -14,8 +14,8 @@ from itertools import count
 
 from benchmarks import Row, interleave
 from benchmarks._load import body, inverter_sample, post_all
-from benchmarks._site import ROOT, Site, site
-from tests.servers import Api, free_port
+from benchmarks._site import Site, site
+from tests.servers import ROOT, Api, free_port
 
 NAME = "Ingest from a fleet: batches of 12, 16 connections"
 CONNECTIONS, BATCH, REQUESTS = 16, 12, 40
@@ -35,8 +35,11 @@ def run(rounds: int) -> list[Row]:
 
     with site() as place:
         place.env["DEVICE_TOKENS"] = TOKENS
-        with _ours(place) as ours, _peer(place) as peer:
-            variants = {"ours": lambda: post_all(ours, work), "peer": lambda: post_all(peer, work)}
+        with Api(place.folder / "api", place.env) as api, _peer(place) as peer:
+            variants = {
+                "ours": lambda: post_all(api.url, work),
+                "peer": lambda: post_all(peer, work),
+            }
             laps = interleave(rounds, variants, prepare)
     ratio, low, high = laps.ratios("ours", "peer")
     rate = CONNECTIONS * REQUESTS / laps.median("ours")
@@ -48,16 +51,6 @@ def _bodies(device: str, first: int) -> list[bytes]:
     """The batches of one device, from a second on."""
     seconds = [range(first + n * BATCH, first + (n + 1) * BATCH) for n in range(REQUESTS)]
     return [body([inverter_sample(device, s) for s in batch]) for batch in seconds]
-
-
-@contextmanager
-def _ours(place: Site) -> Iterator[str]:
-    api = Api(place.folder, place.env)
-    api.start()
-    try:
-        yield api.url
-    finally:
-        api.stop()
 
 
 @contextmanager
