@@ -111,11 +111,10 @@ class P1Source:
     def _refuse_repetition(self, telegram: Any) -> None:
         if telegram is None or telegram != self._telegram:
             return
-        stood_s = self._monotonic() - self._moved_at
-        if stood_s <= FROZEN_AFTER_S:
+        if self._monotonic() - self._moved_at <= FROZEN_AFTER_S:
             raise NothingNew(f"still the telegram of {telegram}")
         raise SourceError(
-            f"the meter is frozen: still the telegram of {telegram} after {stood_s:.0f} s; "
+            f"the meter is frozen: for over a minute nothing newer than its telegram of {telegram}; "
             "check the cable between it and the electricity meter",
             FROZEN_WAIT_S,
         )
