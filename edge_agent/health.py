@@ -1,0 +1,86 @@
+"""health.json, and what systemd is told: ready, alive, status, stopping."""
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from edge_agent import __version__, logs
+from edge_agent.clock import read_wall
+from edge_agent.samples import format_time
+
+log = logging.getLogger(__name__)
+
+
+class HealthFile:
+    """The file that says how the agent is; replaced as a whole, so that no reader sees half."""
+
+    def __init__(self, path: Path, device_id: str):
+        self._path = path
+        self._new = path.with_name(path.name + ".new")
+        self._device_id = device_id
+        self._started = monotonic()
+        self._broken = False
+
+    def write(self, **values: Any) -> None:
+        """Replace the file; a file that can not be written is logged once and stops nothing."""
+        health = {
+            "ts": format_time(read_wall()),
+            "device_id": self._device_id,
+            "version": __version__,
+            "uptime_s": round(monotonic() - self._started, 1),
+            **values,
+        }
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._new.write_text(json.dumps(health) + "\n")
+            self._new.replace(self._path)
+        except OSError as error:
+            if not self._broken:
+                logs.event(log, logging.WARNING, "health_failed", f"no health file: {error}")
+            self._broken = True
+        else:
+            self._broken = False
+
+
+class Systemd:
+    """The service manager that started us, if one did; every message is a word on a socket."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ):
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        if self._address.startswith("@"):
+            self._address = "\0" + self._address[1:]  # an abstract socket
+        self.watchdog_s = 0.0
+        if environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
+            self.watchdog_s = int(environ.get("WATCHDOG_USEC") or 0) / 1e6
+
+    def ready(self) -> None:
+        """Settings and spool are good."""
+        self._tell("READY=1")
+
+    def alive(self) -> None:
+        """Both loops make progress."""
+        if self.watchdog_s:
+            self._tell("WATCHDOG=1")
+
+    def status(self, text: str) -> None:
+        """The line that `systemctl status` shows."""
+        self._tell(f"STATUS={text}")
+
+    def stopping(self) -> None:
+        """We were told to stop, or have to."""
+        self._tell("STOPPING=1")
+
+    def _tell(self, message: str) -> None:
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
+                notify.setblocking(False)
+                notify.sendto(message.encode(), self._address)
+        except OSError as error:
+            logs.event(log, logging.DEBUG, "notify_failed", f"systemd was not told: {error}")

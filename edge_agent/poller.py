@@ -1,0 +1,159 @@
+"""Polls the device on a steady schedule, spools what it reads, and reports how the agent is."""
+
+import logging
+import math
+from collections.abc import Callable
+from datetime import datetime
+from time import monotonic
+from typing import Any
+
+from edge_agent import logs
+from edge_agent.clock import Clock, place_held, read_wall
+from edge_agent.health import HealthFile, Systemd
+from edge_agent.loops import Fatal
+from edge_agent.samples import format_time
+from edge_agent.sources import NothingNew, Source, SourceError
+from edge_agent.spool import Spool, SpoolBroken
+from edge_agent.uploader import Uploader
+
+LATE = 0.1  # of the interval
+REPEAT_S = 60.0  # the same failure is logged once in this time
+
+log = logging.getLogger(__name__)
+
+
+class Schedule:
+    """When to poll: every `interval_s`; missed times are skipped, and a late poll shifts the rest.
+
+    So two polls are never much closer than the interval: a dongle that was slow is not pushed.
+    """
+
+    def __init__(self, interval_s: float, now: float):
+        self._interval_s = interval_s
+        self._next = now
+
+    def due(self, now: float) -> bool:
+        """Whether it is time."""
+        return now >= self._next
+
+    def begin(self, now: float) -> None:
+        """A poll starts."""
+        if now - self._next > LATE * self._interval_s:
+            self._next = now
+
+    def end(self, now: float, quiet_s: float = 0.0) -> None:
+        """The poll is over, and the device needs `quiet_s` at least."""
+        missed = math.floor((now - self._next) / self._interval_s)
+        self._next += (missed + 1) * self._interval_s
+        self._next = max(self._next, now + quiet_s)
+
+    def wait_s(self, now: float) -> float:
+        """How long nothing is to be done, at most one interval."""
+        return min(max(self._next - now, 0.0), self._interval_s)
+
+
+class Poller:
+    """One pass: give held readings their time, poll if it is time, write the health."""
+
+    def __init__(
+        self,
+        settings: Any,
+        source: Source,
+        spool: Spool,
+        clock: Clock,
+        uploader: Uploader,
+        systemd: Systemd,
+        now: Callable[[], float] = monotonic,
+    ):
+        self.error: str | None = None
+        self._source = source
+        self._spool = spool
+        self._clock = clock
+        self._uploader = uploader
+        self._systemd = systemd
+        self._health = HealthFile(settings.health_path, settings.device_id)
+        self._now = now
+        self._schedule = Schedule(settings.poll_interval_s, now())
+        self._last_poll: datetime | None = None
+        self._logged: tuple[str, float] = ("", -math.inf)
+
+    def tick(self) -> float:
+        """One pass; returns how long to wait for the next."""
+        try:
+            if now := self._clock.trusted():
+                self._clock.release(place_held(self._spool, now))
+            if self._spool.retry_requested():
+                self._retry()
+            if self._schedule.due(self._now()):
+                self._poll()
+        except SpoolBroken as error:
+            raise Fatal(str(error)) from error
+        finally:
+            self.report()
+        return self._schedule.wait_s(self._now())
+
+    def report(self) -> None:
+        """Write the health file and tell systemd."""
+        spool, uploader = self._spool.status(), self._uploader
+        errors = [error for error in (self.error, uploader.error) if error]
+        self._health.write(
+            source_ok=self._last_poll is not None and self.error is None,
+            last_poll_ts=_shown(self._last_poll),
+            last_upload_ts=_shown(uploader.last_upload),
+            spool_count=spool["pending"],
+            set_aside_count=spool["set_aside"],
+            oldest_ts=spool["oldest_ts"],
+            backoff_s=round(uploader.backoff_s, 3),
+            thinned=spool["thinned"],
+            last_error="; ".join(errors) or None,
+            clock_warning=self._clock.warning,
+        )
+        polled = _shown(self._last_poll) or "none"
+        said = [f"{spool['pending']} samples in the spool", f"last poll {polled}", *errors]
+        self._systemd.status("; ".join(said))
+
+    def _poll(self) -> None:
+        quiet_s = 0.0
+        self._schedule.begin(self._now())
+        try:
+            self._store(self._source.read())
+        except NothingNew:
+            self._succeed("nothing new")
+        except SourceError as error:
+            quiet_s = error.wait_s or 0.0
+            self._fail(str(error))
+        except SpoolBroken:
+            raise
+        except Exception as error:
+            self.error = f"unexpected error: {error}"
+            raise
+        finally:
+            self._schedule.end(self._now(), quiet_s)
+
+    def _store(self, sample: dict[str, Any]) -> None:
+        durable = self._spool.enqueue(sample, self._clock.latest)
+        self._succeed("sample stored", durable=durable, sample=sample)
+
+    def _succeed(self, msg: str, **fields: Any) -> None:
+        if self.error:
+            logs.event(log, logging.INFO, "poll_recovered", "the device answers again")
+        self.error = None
+        self._logged = ("", -math.inf)
+        self._last_poll = read_wall()
+        logs.event(log, logging.DEBUG, "poll_ok", msg, **fields)
+
+    def _fail(self, cause: str) -> None:
+        self.error = cause
+        logged, at = self._logged
+        if cause != logged or self._now() - at >= REPEAT_S:
+            self._logged = (cause, self._now())
+            logs.event(log, logging.WARNING, "poll_failed", f"no sample: {cause}", cause=cause)
+
+    def _retry(self) -> None:
+        count = self._spool.retry()
+        msg = f"{count} set-aside samples are back in the queue"
+        logs.event(log, logging.INFO, "set_aside_retried", msg, count=count)
+
+
+def _shown(time: datetime | None) -> str | None:
+    return format_time(time) if time else None
