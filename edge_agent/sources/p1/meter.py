@@ -114,8 +114,8 @@ class P1Source:
         if self._monotonic() - self._moved_at <= FROZEN_AFTER_S:
             raise NothingNew(f"still the telegram of {telegram}")
         raise SourceError(
-            f"the meter is frozen: for over a minute nothing newer than its telegram of {telegram}; "
-            "check the cable between it and the electricity meter",
+            f"the meter is frozen: nothing newer than its telegram of {telegram} for over a minute; "
+            "check the cable to the electricity meter",
             FROZEN_WAIT_S,
         )
 
