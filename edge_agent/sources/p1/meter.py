@@ -114,7 +114,7 @@ class P1Source:
         if self._monotonic() - self._moved_at <= FROZEN_AFTER_S:
             raise NothingNew(f"still the telegram of {telegram}")
         raise SourceError(
-            f"the meter is frozen: nothing newer than its telegram of {telegram} for over a minute; "
+            f"the meter is frozen: no telegram after that of {telegram} for over a minute; "
             "check the cable to the electricity meter",
             FROZEN_WAIT_S,
         )
