@@ -15,7 +15,7 @@ from tests.servers.process import (
     run,
     wait_until,
 )
-from tests.servers.programs import Api, EdgeAgent
+from tests.servers.programs import Api, EdgeAgent, Simulator
 from tests.servers.redis import Redis
 from tests.servers.tls import CertificateAuthority
 
@@ -28,6 +28,7 @@ __all__ = [
     "Redis",
     "Server",
     "ServerFailed",
+    "Simulator",
     "free_port",
     "open_folder",
     "run",

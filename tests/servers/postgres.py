@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import secrets
 import signal
 from itertools import count
 from pathlib import Path
@@ -36,6 +37,7 @@ class Postgres(Server):
 
     name = "postgres"
     stop_signal = signal.SIGINT  # fast: it does not wait for its clients
+    orphan_signal = signal.SIGINT  # killed, it would leave its shared memory behind
 
     def __init__(
         self, folder: Path | str, timescaledb: str | None = None, durable: bool = False
@@ -45,6 +47,7 @@ class Postgres(Server):
         self.durable = durable
         self.port = free_port()
         self.data = self.folder / "data"
+        self.password = _password(self.folder / "password")
         self._numbers = count(1)
 
     def command(self) -> list[str]:
@@ -83,16 +86,18 @@ class Postgres(Server):
         user = _user()
         if user:
             os.chown(self.folder, user.pw_uid, user.pw_gid)
-        command = [programs() / "initdb", "--no-sync", "-U", "postgres", "-A", "trust"]
-        locale = ["-E", "UTF8", "--locale", "C.UTF-8"]
-        run([*_as_user(), *command, *locale, "-D", self.data], cwd="/")
+            os.chown(self.folder / "password", user.pw_uid, user.pw_gid)
+        command = [programs() / "initdb", "--no-sync", "-U", "postgres", "-D", self.data]
+        # A superuser of PostgreSQL runs programs as its user: no other user of the machine may.
+        entry = ["-A", "scram-sha-256", "--pwfile", self.folder / "password"]
+        run([*_as_user(), *command, *entry, "-E", "UTF8", "--locale", "C.UTF-8"], cwd="/")
 
     def start(self) -> "Postgres":
         """Start it; the first start also makes the two roles."""
         super().start()
         for role in (OWNER, API_ROLE):
             if not self.query("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)):
-                self.execute(f"CREATE ROLE {role} LOGIN")
+                self.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{self.password}'")
         return self
 
     def ready(self) -> bool:
@@ -113,7 +118,7 @@ class Postgres(Server):
 
     def url(self, database: str = "postgres", user: str = OWNER) -> str:
         """Where a database is, for libpq."""
-        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{user}:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def create_database(self, name: str | None = None, template: str = "template1") -> str:
         """Make a database of the ordinary owner and return its URL."""
@@ -144,6 +149,14 @@ class Postgres(Server):
                 return cursor.fetchall() if cursor.description else []
         finally:
             connection.close()
+
+
+def _password(file: Path) -> str:
+    """The cluster's password, kept in its folder."""
+    if not file.exists():
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as new:
+            new.write(secrets.token_hex(16))
+    return file.read_text()
 
 
 def _user() -> pwd.struct_passwd | None:

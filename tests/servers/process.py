@@ -31,10 +31,17 @@ def free_port() -> int:
                 return port
 
 
+def _everybody_enters(folder: Path) -> bool:
+    return all(part.stat().st_mode & 0o001 for part in (folder, *folder.parents))
+
+
 @contextmanager
 def open_folder(prefix: str) -> Iterator[Path]:
     """A temporary folder that other users can enter, with a short path; removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    place = Path(tempfile.gettempdir()).resolve()
+    if os.geteuid() == 0 and not _everybody_enters(place):
+        place = Path("/tmp")  # a TMPDIR of root's own, where PostgreSQL's user could not go
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     folder.chmod(0o711)
     try:
         yield folder
@@ -96,6 +103,7 @@ class Server:
     start_s = 30.0
     stop_s = 20.0
     stop_signal = signal.SIGTERM
+    orphan_signal = signal.SIGKILL  # what the kernel sends when the process that started it dies
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
@@ -129,7 +137,7 @@ class Server:
         """Start it without waiting for it."""
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", self.stop_signal.name[3:], *self.command()],
+                ["setpriv", "--pdeathsig", self.orphan_signal.name[3:], *self.command()],
                 cwd=ROOT,
                 env=environment(self.settings()),
                 stdin=subprocess.DEVNULL,
@@ -164,13 +172,18 @@ class Server:
         """Ask it to end, wait, and return what it ended with; nothing if it does not run."""
         if not self.running:
             return self.returncode
-        self.resume()
-        self.process.send_signal(self.stop_signal)
+        self.ask_to_stop()
         try:
             return self.process.wait(self.stop_s)
         except subprocess.TimeoutExpired:
             self.kill()
             raise ServerFailed(f"{self.name} did not stop\n{self.last_lines()}") from None
+
+    def ask_to_stop(self) -> None:
+        """Tell it to end, and do not wait."""
+        if self.running:
+            self.resume()
+            self.process.send_signal(self.stop_signal)
 
     def kill(self) -> None:
         """End it as a crash would."""

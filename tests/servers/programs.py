@@ -141,3 +141,33 @@ class EdgeAgent(Server):
             text=True,
             timeout=seconds,
         )
+
+
+class Simulator(Server):
+    """`python -m tests.simulators.NAME`; `told` is what it printed when it listened."""
+
+    def __init__(self, folder: Path | str, simulated: str, *options: str):
+        self.name = simulated
+        super().__init__(folder)
+        self.options = options
+        self._said_before = 0
+
+    def launch(self) -> None:
+        """Start it; a port told by an earlier start counts no more."""
+        self._said_before = len(self.log())
+        super().launch()
+
+    def command(self) -> list[str]:
+        """The simulator in the foreground."""
+        return [sys.executable, "-m", f"tests.simulators.{self.name}", *self.options]
+
+    def ready(self) -> bool:
+        """True when it has said where it listens."""
+        return bool(self.told)
+
+    @property
+    def told(self) -> dict:
+        """The JSON line of its last start: its port, and what else it tells."""
+        said = self.log()[self._said_before :].splitlines()
+        lines = [line for line in said if line.startswith('{"port"')]
+        return json.loads(lines[-1]) if lines else {}
