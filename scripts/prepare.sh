@@ -7,7 +7,6 @@
 exec </dev/null
 
 ROOT=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
-cd "$ROOT" || exit 1
 VENV=$ROOT/.venv
 PYTHON=$VENV/bin/python
 REQUIREMENTS=("$ROOT"/requirements*.txt)
@@ -106,7 +105,8 @@ make_venv() {
         find_python || die "no Python of at least 3.11 that can make virtual environments"
         "$found_python" -m venv --clear "$VENV" || die "could not make $VENV"
     fi
-    PIP_USER=0 "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-input --retries 5 \
+    # When this script is killed, pip ends too.
+    PIP_USER=0 setpriv --pdeathsig TERM "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-input --retries 5 \
         -r "$ROOT/requirements-dev.txt" || die "pip could not install the requirements"
     requirements_digest >"$STAMP"
 }
