@@ -70,7 +70,7 @@ def run() -> int:
     settings = _settings()
     from edge_agent import agent
     from edge_agent.loops import LoopFailed
-    from edge_agent.spool import SpoolError, SpoolLocked
+    from edge_agent.spool_errors import SpoolError, SpoolLocked
 
     try:
         agent.run(settings)
@@ -100,7 +100,8 @@ def once() -> int:
     settings = _settings()
     from edge_agent.clock import Clock
     from edge_agent.sources import NothingNew, SourceError, open_source
-    from edge_agent.spool_file import SpoolError, SpoolLocked, lock
+    from edge_agent.spool_errors import SpoolError, SpoolLocked
+    from edge_agent.spool_lock import lock
 
     try:
         lock(settings.spool_path, create=False)
@@ -122,7 +123,7 @@ def once() -> int:
 
 def show_spool() -> int:
     """Print what the spool holds, also beside a running agent."""
-    from edge_agent.spool_file import SpoolError
+    from edge_agent.spool_errors import SpoolError
     from edge_agent.spool_status import read_status
 
     try:
@@ -134,7 +135,7 @@ def show_spool() -> int:
 
 def retry() -> int:
     """Bring the set-aside samples back, or have the running agent do it."""
-    from edge_agent.spool_file import SpoolError
+    from edge_agent.spool_errors import SpoolError
     from edge_agent.spool_status import retry_set_aside
 
     try:

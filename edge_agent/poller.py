@@ -13,7 +13,8 @@ from edge_agent.health import HealthFile, Systemd
 from edge_agent.loops import Fatal
 from edge_agent.samples import format_time
 from edge_agent.sources import NothingNew, Source, SourceError
-from edge_agent.spool import Spool, SpoolBroken
+from edge_agent.spool import Spool
+from edge_agent.spool_errors import SpoolBroken
 from edge_agent.uploader import Uploader
 
 LATE = 0.1  # of the interval
