@@ -80,7 +80,7 @@ class Clock:
         self.latest: Stamp | None = None
         self._newest = newest
         self._held_newest: datetime | None = None
-        self._holding: str | None = None  # why
+        self._holding: str | None = "the clock was not looked at yet"
         self._wall = wall
         self._boot_s = boot_s
         self._boot_id = boot_id or read_boot_id()
@@ -91,7 +91,7 @@ class Clock:
         """The time of a reading that is taken now, later than that of any before it."""
         now = self._now()
         if doubt := self._doubt(now):
-            if not self._holding:
+            if self.latest is None or self.latest.synced:
                 logs.event(log, logging.WARNING, "clock_distrusted", f"readings are held: {doubt}")
             self._holding = doubt
         if self._holding:
@@ -110,8 +110,8 @@ class Clock:
         """Hold no longer: what was held has its time now, `newest` being the latest."""
         if newest:
             self._newest = max(newest, self._newest or newest)
-        if self._holding:
-            logs.event(log, logging.INFO, "clock_trusted", "the clock can be trusted")
+        if self.latest and not self.latest.synced and self._holding:
+            logs.event(log, logging.INFO, "clock_trusted", "the clock can be trusted again")
         self._holding = None
 
     def compare(self, server: datetime) -> None:

@@ -1,0 +1,248 @@
+"""Which clock is trusted, what is held, and the times that held readings get."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from edge_agent import RELEASED
+from edge_agent.clock import COMPUTED, GUESSED, Clock, Stamp, place_held, read_boot_id, read_boot_s
+from edge_agent.samples import parse_time
+from edge_agent.spool import Spool
+from tests.edge_agent.agent import START, sample
+
+SECOND = timedelta(seconds=1)
+
+
+class Machine:
+    """A machine whose two clocks are turned by hand."""
+
+    def __init__(self, folder, wall=START, newest=None, boot="boot-1"):
+        self.wall = wall
+        self.boot_s = 100.0
+        self.timesync = folder / "timesync"
+        self.clock = Clock(
+            newest,
+            wall=lambda: self.wall,
+            boot_s=lambda: self.boot_s,
+            boot_id=boot,
+            timesync=self.timesync,
+        )
+
+    def start_timesyncd(self):
+        self.timesync.mkdir()
+
+    def set_by_timesyncd(self):
+        (self.timesync / "synchronized").touch()
+
+    def wait(self, seconds):
+        self.wall += seconds * SECOND
+        self.boot_s += seconds
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def spool(tmp_path):
+    spool = Spool(tmp_path / "spool.db")
+    yield spool
+    spool.close()
+
+
+def take(machine, spool, number):
+    """One reading, as the poll loop takes it."""
+    if now := machine.clock.trusted():
+        machine.clock.release(place_held(spool, now))
+    stamp = machine.clock.stamp()
+    spool.enqueue(sample(number, ts=stamp.ts.isoformat()), stamp)
+    return stamp
+
+
+def queue(spool):
+    """The readings that may be sent: number and time, in the order they were taken."""
+    return [(int(e.sample["pv_power_w"]), parse_time(e.sample["ts"])) for e in spool.peek(1000)]
+
+
+def test_where_nothing_can_be_asked_the_clock_is_trusted(machine):
+    assert machine.clock.trusted() == Stamp(START, 100.0, "boot-1", synced=True)
+    assert not machine.clock.stamp().synced  # until what was held has its time
+    machine.clock.release(None)
+    assert machine.clock.stamp() == Stamp(START, 100.0, "boot-1", synced=True)
+    assert machine.clock.warning is None
+
+
+def test_times_strictly_rise_even_when_the_clock_stands_or_steps_back_a_little(machine):
+    machine.clock.release(None)
+    stamps = [machine.clock.stamp() for _ in range(3)]
+    machine.wall -= 2 * SECOND
+    stamps += [machine.clock.stamp() for _ in range(3)]
+    times = [stamp.ts for stamp in stamps]
+    assert times == sorted(set(times))
+    assert all(stamp.synced for stamp in stamps)
+    assert times[-1] - START < timedelta(milliseconds=1)
+
+
+def test_times_rise_over_a_restart(tmp_path):
+    machine = Machine(tmp_path, newest=START + SECOND)
+    machine.clock.release(None)
+    assert machine.clock.stamp().ts > START + SECOND
+
+
+@pytest.mark.parametrize(
+    ("wall", "newest", "trusted"),
+    [
+        (RELEASED, None, True),
+        (RELEASED - SECOND, None, False),
+        (datetime(1970, 1, 1, tzinfo=UTC), None, False),
+        (START, START + timedelta(hours=1), False),
+        (START, START - timedelta(hours=1), True),
+    ],
+)
+def test_a_clock_before_the_release_or_the_newest_reading_is_not_trusted(
+    tmp_path, wall, newest, trusted
+):
+    clock = Machine(tmp_path, wall, newest).clock
+    assert (clock.trusted() is not None) is trusted
+    if trusted:
+        clock.release(None)
+    assert clock.stamp().synced is trusted
+    assert bool(clock.warning) is not trusted
+
+
+def test_timesyncd_vetoes_until_it_has_set_its_marker(machine):
+    assert machine.clock.trusted()
+    machine.start_timesyncd()
+    assert not machine.clock.trusted()
+    machine.set_by_timesyncd()
+    assert machine.clock.trusted()
+
+
+def test_readings_before_the_time_came_get_it_from_the_boot_clock(machine, spool):
+    machine.start_timesyncd()
+    machine.wall = START - timedelta(hours=6)
+    for number in range(3):
+        assert not take(machine, spool, number).synced
+        machine.wait(5)
+    assert queue(spool) == []
+    assert "timesyncd" in machine.clock.warning
+    machine.set_by_timesyncd()
+    machine.wall = START + 15 * SECOND
+    assert take(machine, spool, 3).synced
+    assert queue(spool) == [(number, START + number * 5 * SECOND) for number in range(4)]
+    assert machine.clock.warning is None
+
+
+def test_an_earlier_process_of_the_same_boot_is_placed_as_exactly(tmp_path, spool):
+    machine = Machine(tmp_path, wall=datetime(2000, 1, 1, tzinfo=UTC))
+    take(machine, spool, 0)
+    again = Machine(tmp_path, wall=START, newest=spool.newest_ts())
+    again.boot_s = 160.0
+    take(again, spool, 1)
+    assert queue(spool) == [(0, START - 60 * SECOND), (1, START)]
+
+
+def test_a_boot_that_never_saw_the_time_comes_after_the_last_known_reading(tmp_path, spool):
+    good = Machine(tmp_path)
+    take(good, spool, 0)
+    good.wait(5)
+    take(good, spool, 1)
+    lost = Machine(tmp_path, datetime(2000, 1, 1, tzinfo=UTC), spool.newest_ts(), boot="boot-2")
+    lost.boot_s = 3.0
+    for number in (2, 3, 4):
+        take(lost, spool, number)
+        lost.wait(5)
+    today = Machine(tmp_path, START + timedelta(days=1), spool.newest_ts(), boot="boot-3")
+    take(today, spool, 5)
+    last = START + 5 * SECOND
+    assert queue(spool) == [
+        (0, START),
+        (1, last),
+        (2, last + 1 * SECOND),
+        (3, last + 6 * SECOND),
+        (4, last + 11 * SECOND),
+        (5, START + timedelta(days=1)),
+    ]
+
+
+def test_more_readings_than_fit_one_look_keep_their_distances(tmp_path, spool):
+    lost = Machine(tmp_path, datetime(2000, 1, 1, tzinfo=UTC), boot="boot-1")
+    for number in range(2500):
+        stamp = lost.clock.stamp()
+        spool.enqueue(sample(number, ts=stamp.ts.isoformat()), stamp)
+        lost.wait(1)
+    assert place_held(spool, Stamp(START, 5.0, "boot-2", synced=True)) is not None
+    placed = [parse_time(entry.sample["ts"]) for entry in spool.peek(3000)]
+    assert {later - earlier for earlier, later in pairwise(placed)} == {SECOND}
+
+
+@pytest.mark.parametrize("back", [timedelta(minutes=2), timedelta(hours=1), timedelta(days=400)])
+def test_a_step_back_loses_nothing_and_collides_with_nothing(machine, spool, back):
+    for number in range(5):
+        take(machine, spool, number)
+        machine.wait(5)
+    machine.wall -= back
+    for number in range(5, 10):
+        assert not take(machine, spool, number).synced
+        machine.wait(5)
+    assert "before" in machine.clock.warning
+    assert [number for number, _ in queue(spool)] == list(range(5))
+    machine.wall += back
+    take(machine, spool, 10)
+    assert queue(spool) == [(number, START + number * 5 * SECOND) for number in range(11)]
+
+
+def test_a_clock_that_stays_behind_catches_up_without_a_collision(machine, spool):
+    for number in range(3):
+        take(machine, spool, number)
+        machine.wait(5)
+    machine.wall -= 60 * SECOND
+    for number in range(3, 30):
+        take(machine, spool, number)
+        machine.wait(5)
+    found = queue(spool)
+    assert [number for number, _ in found] == list(range(30))
+    times = [ts for _, ts in found]
+    assert times == sorted(set(times))
+
+
+def test_each_placed_reading_is_marked_in_the_spool(machine, spool):
+    notes = []
+
+    class Listening:
+        newest_ts, held = spool.newest_ts, spool.held
+
+        def place(self, updates):
+            notes.extend(note for _, _, note in updates)
+            return spool.place(updates)
+
+    for boot in ("boot-0", "boot-1"):
+        spool.enqueue(sample(0), Stamp(START, 1.0, boot, synced=False))
+    place_held(Listening(), machine.clock.trusted())
+    assert notes == [GUESSED, COMPUTED]
+
+
+def test_a_minute_between_our_clock_and_the_servers_is_a_warning(machine, caplog):
+    machine.clock.release(None)
+    for ahead_s in (30, -30):
+        machine.clock.compare(START + ahead_s * SECOND)
+        assert machine.clock.warning is None
+    machine.clock.compare(START + 90 * SECOND)
+    machine.clock.compare(START + 90 * SECOND)
+    assert machine.clock.warning == "the clock is 90 s behind the server's"
+    assert [record.event for record in caplog.records] == ["clock_differs"]
+    machine.clock.compare(START - 90 * SECOND)
+    assert machine.clock.warning == "the clock is 90 s ahead of the server's"
+    machine.clock.compare(START)
+    assert machine.clock.warning is None
+
+
+def test_the_machines_own_clocks_are_read():
+    clock = Clock()
+    clock.release(None)
+    stamp = clock.stamp()
+    assert abs((datetime.now(UTC) - stamp.ts).total_seconds()) < 10
+    assert read_boot_s() >= stamp.boot_s > 0
+    assert read_boot_id() == stamp.boot_id != ""
