@@ -1,17 +1,14 @@
 """The servers that tests share, and the databases they get from them."""
 
 import glob
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.servers import ROOT, CertificateAuthority, Postgres, Redis, open_folder
+from tests.servers import CertificateAuthority, Postgres, Redis, migrate, open_folder
 from tests.servers.postgres import programs
-from tests.servers.process import environment
 
 TEMPLATE = "migrated_template"
 
@@ -70,15 +67,7 @@ def database(postgres: Postgres) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def _template(postgres: Postgres) -> str:
     url = postgres.create_database(TEMPLATE)
-    done = subprocess.run(
-        [sys.executable, "-m", "api_server.migrate"],
-        cwd=ROOT,
-        env=environment({"DATABASE_URL": url, "SITE_TIMEZONE": "Europe/Brussels"}),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    migrate(url)
     return TEMPLATE
 
 

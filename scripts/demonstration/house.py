@@ -3,8 +3,6 @@
 import secrets
 import shlex
 import ssl
-import subprocess
-import sys
 from contextlib import suppress
 from datetime import UTC, datetime, time
 from pathlib import Path
@@ -19,8 +17,8 @@ from tests.servers import (
     Server,
     ServerFailed,
     Simulator,
+    migrate,
 )
-from tests.servers.process import ROOT, environment
 
 INVERTER = "demo-inverter"
 METER = "demo-meter"
@@ -90,16 +88,7 @@ class House:
         known = self.postgres.query("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
         if not known:
             self.postgres.create_database(name)
-        done = subprocess.run(
-            [sys.executable, "-m", "api_server.migrate"],
-            cwd=ROOT,
-            env=environment({"DATABASE_URL": self.postgres.url(name)}),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise ServerFailed(f"the migration failed: {done.stdout}{done.stderr}")
+        migrate(self.postgres.url(name))
 
     def _api_settings(self) -> dict[str, str]:
         kinds = {INVERTER: "sungrow", METER: "p1"}

@@ -15,7 +15,7 @@ from tests.servers.process import (
     run,
     wait_until,
 )
-from tests.servers.programs import Api, EdgeAgent, Simulator
+from tests.servers.programs import Api, EdgeAgent, Simulator, migrate
 from tests.servers.redis import Redis
 from tests.servers.tls import CertificateAuthority
 
@@ -30,6 +30,7 @@ __all__ = [
     "ServerFailed",
     "Simulator",
     "free_port",
+    "migrate",
     "open_folder",
     "run",
     "wait_until",

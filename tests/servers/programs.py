@@ -11,7 +11,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.servers.process import ROOT, Server, alive, children, environment, free_port, wait_until
+from tests.servers.process import (
+    ROOT,
+    Server,
+    alive,
+    children,
+    environment,
+    free_port,
+    run,
+    wait_until,
+)
+
+
+def migrate(url: str, **settings: str) -> str:
+    """Bring a database up to date and return what the command printed; raises ServerFailed."""
+    command = [sys.executable, "-m", "api_server.migrate"]
+    return run(command, 300, cwd=ROOT, env=environment({"DATABASE_URL": url, **settings}))
 
 
 class Api(Server):
