@@ -12,41 +12,31 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from edge_agent.logs import event
 from edge_agent.samples import parse_time
-from edge_agent.spool_file import (
-    COUNTERS,
-    DAMAGED,
-    Row,
-    SpoolCorrupt,
-    SpoolError,
-    SpoolFailed,
-    SpoolFile,
-    SpoolFull,
-    SpoolLocked,
-    is_good,
-    lock,
-    make_row,
-    replace_time,
-    retry_flag,
-)
+from edge_agent.spool_counters import make_status
+from edge_agent.spool_disk import Disk
+from edge_agent.spool_errors import SpoolBroken, SpoolError, SpoolLocked
+from edge_agent.spool_file import SpoolFile
+from edge_agent.spool_folder import make_folder, take_retry_request
+from edge_agent.spool_lock import lock
+from edge_agent.spool_row import DAMAGED, Row, at_time, make_row
 
-__all__ = ["Entry", "Held", "Spool", "SpoolBroken", "SpoolError", "SpoolFull", "SpoolLocked"]
+__all__ = ["Entry", "Held", "Spool", "SpoolBroken", "SpoolError", "SpoolLocked"]
 
 MEMORY_SAMPLES = 7200  # two hours of the fastest polling
 INSERT_ROWS = 500  # at most so many in one transaction, so that the log stays small
+CHORES_S = 0.3  # with each reading, so that polling stays in time
+FIRST_CHORES_S = 5.0
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
-
-
-class SpoolBroken(SpoolError):
-    """The disk has failed for minutes: end the process, a new one may find it better."""
 
 
 class Entry(NamedTuple):
@@ -70,54 +60,53 @@ class Spool:
 
     def __init__(self, path: Path | str, max_mb: int = 1024, patience_s: float = 300):
         self.path = Path(path)
-        self._max_mb = max_mb
         self._patience_s = patience_s
         self._mutex = threading.Lock()
-        self._file: SpoolFile | None = None
         self._waiting: deque[Row] = deque()  # not on disk yet, under negative ids
-        self._endings: dict[int, str | None] = {}  # id -> reason, None: confirmed
+        self._endings: dict[int, str | None] = {}  # id -> why refused, None: confirmed
         self._new_meta: dict[str, str] = {}
-        self._moved: dict[int, int] = {}  # negative ids that peek gave -> ids on disk
+        self._in_flight: dict[int, int] = {}  # ids given by peek -> ids on disk by now
+        self._thinned_in_flight: set[int] = set()
         self._given_ids = 0
-        self._failing_since: float | None = None
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SpoolError(f"cannot make the folder of the spool: {error}") from error
-        if self.path.is_dir():
-            raise SpoolError(f"{self.path} is a folder; SPOOL_PATH must name a file")
+        self._dropped = 0
+        self._troubled = False
+        make_folder(self.path)
         self._lock_handle = lock(self.path)
-        self._flush()
+        try:
+            self._disk = Disk(self.path, max_mb)
+            self._disk.start()
+            self._disk.chores(FIRST_CHORES_S)
+        except BaseException:
+            os.close(self._lock_handle)
+            raise
 
     def enqueue(self, sample: dict[str, Any], stamp: Any = None) -> bool:
         """Store a reading: True when it is on disk, False while it is only in memory.
 
-        Raises SpoolBroken when the disk has been failing for minutes.
+        Without a stamp its time is trusted. Raises SpoolBroken when the disk has been failing
+        for minutes.
         """
-        row = make_row(
-            sample,
-            stamp.boot_id if stamp else "",
-            float(stamp.boot_s) if stamp else 0.0,
-            held=bool(stamp) and not stamp.synced,
-        )
+        boot_id, boot_s = (stamp.boot_id, float(stamp.boot_s)) if stamp else ("", 0.0)
+        row = make_row(sample, boot_id, boot_s, held=bool(stamp) and not stamp.synced)
         with self._mutex:
             self._given_ids -= 1
             self._waiting.append(row._replace(id=self._given_ids))
             written = self._flush()
             if len(self._waiting) > MEMORY_SAMPLES:
-                self._waiting.popleft()
-            self._give_up_after_patience()
+                self._drop_oldest()
+            self._thinned_in_flight |= self._in_flight.keys() & self._disk.chores(CHORES_S)
+            self._check_patience()
             return written
 
     def peek(self, limit: int, newest: bool = False) -> list[Entry]:
         """The oldest readings that may be sent (or the newest), oldest first; they stay."""
         with self._mutex:
-            self._moved.clear()
-            disk = self._queued_on_disk(limit + len(self._endings), newest)
+            self._flush()
+            disk = self._queued_on_disk(limit, newest)
             memory = [row for row in self._waiting if not row.held and row.id not in self._endings]
-            rows = disk + memory
-            rows = rows[-limit:] if newest else rows[:limit]
-            self._moved.update((row.id, row.id) for row in rows if row.id < 0)
+            rows = (disk + memory)[-limit:] if newest else (disk + memory)[:limit]
+            self._in_flight = {row.id: row.id for row in rows}
+            self._thinned_in_flight.clear()
             return [Entry(row.id, row.sample) for row in rows]
 
     def ack(self, ids: Iterable[int]) -> None:
@@ -131,61 +120,53 @@ class Spool:
     def retry(self) -> int:
         """Bring what was set aside back into the queue; returns how many."""
         with self._mutex:
-            return self._file.retry() if self._flush() else 0
+            self._flush()
+            return self._on_disk(SpoolFile.retry, 0)
 
     def retry_requested(self) -> bool:
-        """Whether `request_retry` asked for `retry` since the last call."""
-        try:
-            retry_flag(self.path).unlink()
-        except OSError:
-            return False
-        return True
+        """Whether somebody asked for a `retry` since the last call."""
+        return take_retry_request(self.path)
 
     def held(self, limit: int = 1000) -> list[Held]:
-        """The oldest readings that wait for a trusted time."""
+        """The oldest readings on disk that wait for a trusted time."""
         with self._mutex:
-            rows = self._file.held(limit) if self._flush() else []
-            return [Held(row.id, row.ts, row.boot_id, row.boot_s) for row in rows]
+            self._flush()
+            rows = self._on_disk(lambda file: file.held(limit), [])
+            damaged = {row.id: DAMAGED for row in rows if not row.good}
+            self._endings |= damaged
+            return [Held(row.id, row.ts, row.boot_id, row.boot_s) for row in rows if row.good]
 
     def place(self, updates: Iterable[tuple[int, str, str]]) -> int:
-        """Give held readings their time and a note; returns how many may now be sent."""
+        """Give held readings their time and a note; returns how many may be sent now."""
         new = {id_: (ts, note) for id_, ts, note in updates}
+
+        def write(file: SpoolFile) -> int:
+            held = [row for row in file.get(new) if row.held and row.good]
+            file.place(at_time(row, *new[row.id]) for row in held)
+            return len(held)
+
         with self._mutex:
-            if not self._flush():
-                return 0
-            rows = self._file.get(list(new))
-            good = [replace_time(row, *new[row.id]) for row in rows if row.held and is_good(row)]
-            self._file.place(good)
-            self._endings.update((row.id, DAMAGED) for row in rows if not is_good(row))
-            self._flush()
-            return len(good)
+            return self._on_disk(write, 0)
 
     def status(self) -> dict[str, Any]:
         """What `--spool` prints, and what only memory knows."""
         with self._mutex:
-            file = self._file if self._flush() else None
-            counters = file.counters if file else COUNTERS
-            oldest = file.oldest_ts() if file else None
-            return {
-                "pending": counters["pending"] + len(self._waiting),
-                "set_aside": counters["set_aside"],
-                "oldest_ts": oldest or next((row.ts for row in self._waiting), None),
-                "rejected": file.rejected() if file else [],
-                "thinned": counters["thinned"],
-            }
+            self._flush()
+            status = self._on_disk(SpoolFile.status, make_status(self._disk.counters))
+            status["pending"] += len(self._waiting) - len(self._endings)
+            status["oldest_ts"] = status["oldest_ts"] or next((r.ts for r in self._waiting), None)
+            return status
 
     def newest_ts(self) -> datetime | None:
         """The latest trusted time of any reading ever stored here."""
         with self._mutex:
-            newest = self._file and self._file.counters["newest_ts"]
+            newest = self._disk.counters["newest_ts"]
             return parse_time(newest) if newest else None
 
     def meta(self, key: str) -> str | None:
         """A text remembered with `set_meta`."""
         with self._mutex:
-            if key in self._new_meta:
-                return self._new_meta[key]
-            return self._file.meta(key) if self._flush() else None
+            return self._new_meta.get(key) or self._on_disk(lambda file: file.meta(key), None)
 
     def set_meta(self, key: str, value: str) -> None:
         """Remember a text beside the readings."""
@@ -194,71 +175,90 @@ class Spool:
             self._flush()
 
     def close(self) -> None:
-        """Write what can still be written and let go of the file."""
+        """Write what can still be written and let go of the file; may be called twice."""
         with self._mutex:
-            self._flush()
-            self._drop_handle()
-            os.close(self._lock_handle)
+            if self._lock_handle is not None:
+                self._flush()
+                self._disk.close()
+                os.close(self._lock_handle)
+                self._lock_handle = None
 
     def _queued_on_disk(self, limit: int, newest: bool) -> list[Row]:
         """Rows to send; damaged ones are set aside on the way."""
-        while self._flush():
-            rows = [row for row in self._file.queued(limit, newest) if row.id not in self._endings]
-            damaged = {row.id: DAMAGED for row in rows if not is_good(row)}
+        while True:
+            some = limit + len(self._endings)
+            found = self._on_disk(lambda file, some=some: file.queued(some, newest), [])
+            rows = [row for row in found if row.id not in self._endings]
+            damaged = {row.id: DAMAGED for row in rows if not row.good}
             if not damaged:
                 return rows
-            self._endings.update(damaged)
-        return []
+            event(log, logging.ERROR, "spool_damaged", "readings set aside", ids=list(damaged))
+            self._endings |= damaged
+            self._flush()
 
     def _end(self, endings: dict[int, str | None]) -> None:
         with self._mutex:
-            for id_, reason in endings.items():
-                self._endings[self._moved.get(id_, id_)] = reason
+            endings = {self._in_flight.get(id_, id_): reason for id_, reason in endings.items()}
+            self._endings |= endings
+            if min(endings, default=0) < 0:  # confirmed before it ever reached the disk
+                keep = [row for row in self._waiting if endings.get(row.id, "") is not None]
+                self._waiting = deque(keep)
             self._flush()
 
     def _flush(self) -> bool:
-        """Bring the file up to date with memory; False, and the reason logged, if it can not be."""
+        """Bring the file up to date with memory; False if it can not be now."""
         try:
-            self._write()
-        except (SpoolFull, SpoolFailed, SpoolCorrupt) as error:
-            self._note_trouble(error)
+            if self._endings:
+                self._disk.delete(self._write_endings)
+            self._disk.run(self._write_additions)
+        except SpoolError as error:
+            if not self._troubled:
+                event(log, logging.ERROR, "spool_waits", f"changes stay in memory: {error}")
+            self._troubled = True
             return False
-        if self._failing_since is not None:
-            self._failing_since = None
-            event(log, logging.INFO, "spool_recovered", "the spool can be written again")
+        if self._troubled:
+            event(log, logging.WARNING, "spool_recovered", "the spool is written again")
+        self._troubled = False
         return True
 
-    def _write(self) -> None:
-        file = self._file = self._file or SpoolFile(self.path, self._max_mb)
-        if self._endings:
-            file.end(self._endings)
-            self._endings.clear()
-        if self._new_meta:
-            file.set_meta(self._new_meta)
+    def _drop_oldest(self) -> None:
+        self._waiting.popleft()
+        self._dropped += 1
+        if self._dropped % 100 == 1:
+            msg = "memory is full too: the oldest reading that was never stored is gone"
+            event(log, logging.ERROR, "spool_dropped", msg, dropped=self._dropped)
+
+    def _write_endings(self, file: SpoolFile) -> None:
+        confirmed = {id_ for id_, reason in self._endings.items() if reason is None}
+        file.end(self._endings, not_thinned=len(self._thinned_in_flight & confirmed))
+        self._thinned_in_flight -= confirmed
+        # What was refused before it ever reached the disk must get there first.
+        self._endings = {
+            row.id: self._endings[row.id] for row in self._waiting if row.id in self._endings
+        }
+
+    def _write_additions(self, file: SpoolFile) -> None:
+        if self._new_meta or self._dropped:
+            file.remember(self._new_meta, self._dropped)
             self._new_meta.clear()
+            self._dropped = 0
         while self._waiting:
             rows = list(islice(self._waiting, INSERT_ROWS))
-            ids = file.insert([row._replace(id=None) for row in rows])
+            ids = file.insert(rows)
             for row, id_ in zip(rows, ids, strict=True):
                 self._waiting.popleft()
-                if row.id in self._moved:
-                    self._moved[row.id] = id_
+                if row.id in self._in_flight:
+                    self._in_flight[row.id] = id_
+                if row.id in self._endings:
+                    self._endings[id_] = self._endings.pop(row.id)
 
-    def _note_trouble(self, error: SpoolError) -> None:
-        if self._failing_since is None:
-            self._failing_since = time.monotonic()
-            event(log, logging.ERROR, "spool_trouble", f"readings stay in memory: {error}")
-        if not isinstance(error, SpoolFull):
-            self._drop_handle()
+    def _on_disk(self, action: Callable[[SpoolFile], T], default: T) -> T:
+        try:
+            return self._disk.run(action)
+        except SpoolError:
+            return default
 
-    def _drop_handle(self) -> None:
-        if self._file:
-            try:
-                self._file.close()
-            except SpoolError as error:
-                event(log, logging.ERROR, "spool_trouble", f"closing: {error}")
-            self._file = None
-
-    def _give_up_after_patience(self) -> None:
-        if self._file is None and time.monotonic() - self._failing_since > self._patience_s:
-            raise SpoolBroken(f"{self.path} could not be written for {self._patience_s:.0f} s")
+    def _check_patience(self) -> None:
+        since = self._disk.failing_since
+        if since is not None and time.monotonic() - since > self._patience_s:
+            raise SpoolBroken(f"{self.path} could not be used for {self._patience_s:.0f} s")

@@ -5,17 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.spool import Spool
-from edge_agent.spool_file import (
-    SpoolError,
-    SpoolLocked,
-    load_counters,
-    named_errors,
-    oldest_ts,
-    rejected,
-    retry_flag,
-)
-
-EMPTY = {"pending": 0, "set_aside": 0, "oldest_ts": None, "rejected": [], "thinned": 0}
+from edge_agent.spool_counters import COUNTERS, lenient_text, load_counters, make_status, status_of
+from edge_agent.spool_errors import SpoolLocked, named_errors
+from edge_agent.spool_folder import log_of, request_retry
 
 
 def read_status(path: Path | str) -> dict[str, Any]:
@@ -23,37 +15,17 @@ def read_status(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     with named_errors(path):
         if not path.exists() or path.stat().st_size == 0:
-            return dict(EMPTY)
+            return make_status(COUNTERS)
         # Without a log nobody writes, and a reader without rights on the folder can not make one.
-        wal = path.with_name(path.name + "-wal")
+        wal = log_of(path)
         mode = "mode=ro" if wal.exists() and wal.stat().st_size else "immutable=1"
         db = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", 5, uri=True, isolation_level=None)
         try:
-            db.text_factory = lambda raw: raw.decode(errors="replace")
+            db.text_factory = lenient_text
             db.execute("BEGIN")
-            return _status(db)
+            return status_of(db, load_counters(db))
         finally:
             db.close()
-
-
-def _status(db: sqlite3.Connection) -> dict[str, Any]:
-    counters = load_counters(db)
-    return {
-        "pending": counters["pending"],
-        "set_aside": counters["set_aside"],
-        "oldest_ts": oldest_ts(db),
-        "rejected": rejected(db, 100),
-        "thinned": counters["thinned"],
-    }
-
-
-def request_retry(path: Path | str) -> None:
-    """Ask the running agent to bring the set-aside readings back into the queue."""
-    path = Path(path)
-    try:
-        retry_flag(path).touch()
-    except OSError as error:
-        raise SpoolError(f"cannot ask the agent: {error}") from error
 
 
 def retry_set_aside(path: Path | str) -> int | None:

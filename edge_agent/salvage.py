@@ -1,0 +1,166 @@
+"""Saves what can be read of a damaged spool file into the fresh one, a few pages at a time.
+
+The damaged file keeps its content under a new name for good; once all that can be read is taken
+over, it is renamed again. How far the work is stands in the fresh file, in the same transaction
+as the rows, so it goes on where a power cut ended it.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edge_agent.logs import event
+from edge_agent.spool_counters import COUNTERS
+from edge_agent.spool_errors import named_errors
+from edge_agent.spool_file import SpoolFile
+from edge_agent.spool_folder import log_of, sync_directory
+from edge_agent.spool_row import DAMAGED, Row
+from edge_agent.sqlite_pages import Pages
+
+PAGES_PER_STEP = 64
+ROOM_TO_SALVAGE = 0.85
+
+FRESH = {"page": 1, "saved": 0, "damaged": 0, "aside": 0, "ids": [], "done": False}
+
+log = logging.getLogger(__name__)
+
+
+def move_away(path: Path) -> Path:
+    """Give the damaged file and its log a new name; a cut in the middle leaves both readable."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    names = [f"{path.name}.corrupt-{stamp}"] + [
+        f"{path.name}.corrupt-{stamp}-{n}" for n in range(99)
+    ]
+    taken = set(os.listdir(path.parent))
+    bad = path.with_name(next(name for name in names if name not in taken))
+    with named_errors(path):
+        log_file = log_of(path)
+        if log_file.exists():
+            os.link(log_file, log_of(bad))
+        os.rename(path, bad)
+        log_file.unlink(missing_ok=True)
+        path.with_name(path.name + "-shm").unlink(missing_ok=True)
+        sync_directory(path.parent)
+    return bad
+
+
+def damaged_files(path: Path) -> list[Path]:
+    """Damaged files that were not read to the end yet, oldest first."""
+    found = path.parent.glob(f"{path.name}.corrupt-*")
+    return sorted(bad for bad in found if not bad.name.endswith("-wal"))
+
+
+def salvage(file: SpoolFile, known: dict[str, dict[str, Any]]) -> Iterator[None]:
+    """Take over the rows of every damaged file beside this one, some pages per step.
+
+    `known` are the counters of those that were in use until they failed.
+    """
+    for bad in damaged_files(file.path):
+        try:
+            job = _Job(file, bad)
+        except OSError as error:
+            event(log, logging.ERROR, "spool_salvage_failed", f"cannot open {bad}: {error}")
+            continue
+        if bad.name in known:
+            job.state["counters"] = known[bad.name]
+        yield from job.run()
+
+
+class _Job:
+    """One damaged file; `state` is what must be remembered from step to step."""
+
+    def __init__(self, file: SpoolFile, bad: Path):
+        self.file, self.bad = file, bad
+        self.pages = Pages(bad)
+        self.state = json.loads(file.meta("salvage") or "{}")
+        if self.state.get("file") != bad.name:
+            self.state = FRESH | {"file": bad.name}
+
+    def run(self) -> Iterator[None]:
+        while self.state["page"] <= self.pages.count:
+            if self.file.fill() < ROOM_TO_SALVAGE:
+                self._take_over_some_pages()
+            yield
+        self.pages.close()
+        if not self.state["done"]:
+            self._count_the_lost()
+        with named_errors(self.bad):
+            done = self.bad.with_name(self.bad.name.replace(".corrupt-", ".salvaged-"))
+            os.rename(self.bad, done)
+
+    def _take_over_some_pages(self) -> None:
+        end = min(self.state["page"] + PAGES_PER_STEP, self.pages.count + 1)
+        found = _Found()
+        for number in range(self.state["page"], end):
+            for rowid, columns in self.pages.records(number):
+                found.sort(rowid, columns)
+        self.state = found.counts | self.state
+        self.state["page"] = end
+        self.state["saved"] += len(found.rows)
+        self.state["damaged"] += len(found.damaged)
+        self.state["aside"] += len(found.aside)
+        ids = [*self.state["ids"], *(row.id for row in found.rows)]
+        self.state["ids"] = [min(ids), max(ids)] if ids else []
+        damaged = [(row, DAMAGED) for row in found.damaged]
+        salvage = {"salvage": json.dumps(self.state)}
+        self.file.adopt(found.rows, found.aside + damaged, found.meta | salvage)
+
+    def _count_the_lost(self) -> None:
+        state = self.state | {"done": True}
+        lost = max(0, self._expected() - state["saved"] - state["damaged"])
+        self.file.finish_salvage(lost, state.get("counters", {}), json.dumps(state))
+        exact = "counters" in state
+        msg = f"{state['saved']} readings saved from {self.bad.name}, {lost} lost"
+        fields = {
+            "saved": state["saved"],
+            "damaged": state["damaged"],
+            "lost": lost,
+            "exact": exact,
+        }
+        event(log, logging.WARNING, "spool_salvaged", msg, **fields)
+
+    def _expected(self) -> int:
+        """How many readings waited in the file."""
+        old, ids = self.state.get("counters"), self.state["ids"]
+        if old:
+            return old["pending"] + max(0, self.state.get("last_id", 0) - old["last_id"])
+        # Ids are dense but for what was set aside or thinned.
+        last_id = self.state.get("last_id", max(ids, default=0))
+        return last_id + 1 - min(ids) - self.state["aside"] if ids else 0
+
+
+class _Found:
+    """Records of some pages, told apart by their shape."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.damaged: list[Row] = []
+        self.aside: list[tuple[Row, str]] = []
+        self.meta: dict[str, str] = {}
+        self.counts: dict[str, Any] = {}
+
+    def sort(self, rowid: int | None, columns: list[Any]) -> None:
+        """Put one record where it belongs; what belongs nowhere is another table's."""
+        match columns:
+            case [None, ts, boot_id, int() | float() as boot_s, held, note, crc, payload]:
+                row = Row(rowid, ts, boot_id, float(boot_s), held, note, crc, payload)
+                (self.rows if row.good else self.damaged).append(row)
+            case [None, str() as reason, *values] if len(values) == len(Row._fields):
+                self.aside.append((Row(*values), reason))
+            case ["samples", int() as last_id] if rowid is not None:
+                self.counts["last_id"] = last_id
+            case ["counters", str() as text] if rowid is None:
+                self.counts |= _parse(text)
+            case [str() as key, str() as value] if rowid is None:
+                self.meta[key] = value
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        return {"counters": COUNTERS | json.loads(text)}
+    except (ValueError, TypeError):
+        return {}

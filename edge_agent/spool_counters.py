@@ -1,0 +1,71 @@
+"""What a spool counts, and the status made of it: the same beside the agent and within it."""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+from edge_agent.spool_errors import SpoolCorrupt
+from edge_agent.spool_row import COLUMNS, Row
+
+COUNTERS = {
+    "pending": 0,
+    "set_aside": 0,
+    "last_id": 0,
+    "newest_ts": None,
+    "thinned": 0,
+    "dropped": 0,  # never reached the disk, and memory was full
+    "lost": 0,  # could not be read from a damaged file
+}
+
+SHOWN_REJECTED = 100
+
+
+def lenient_text(raw: bytes) -> str:
+    """A damaged text still comes out as text; its checksum tells."""
+    return raw.decode(errors="replace")
+
+
+def last_id(db: sqlite3.Connection) -> int:
+    """The largest id ever given."""
+    found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'samples'").fetchall()
+    return found[0][0] if found else 0
+
+
+def load_counters(db: sqlite3.Connection) -> dict[str, Any]:
+    """The counters as of now: those saved with the last deletion, and what was added since."""
+    saved = db.execute("SELECT value FROM meta WHERE key = 'counters'").fetchall()
+    try:
+        counters = COUNTERS | (json.loads(saved[0][0]) if saved else {})
+    except (ValueError, TypeError):
+        raise SpoolCorrupt("the counters are damaged") from None
+    newest_id = last_id(db)
+    counters["pending"] += newest_id - counters["last_id"]
+    counters["last_id"] = newest_id
+    return counters
+
+
+def status_of(db: sqlite3.Connection, counters: dict[str, Any]) -> dict[str, Any]:
+    """What `--spool` prints: the set-aside readings newest first, a damaged one as its text."""
+    oldest = db.execute("SELECT ts FROM samples ORDER BY id LIMIT 1").fetchall()
+    aside = db.execute(
+        f"SELECT reason, {COLUMNS} FROM set_aside ORDER BY number DESC LIMIT ?",  # noqa: S608
+        (SHOWN_REJECTED,),
+    ).fetchall()
+    rejected = [(reason, Row(*values)) for reason, *values in aside]
+    return make_status(counters, oldest[0][0] if oldest else None, rejected)
+
+
+def make_status(
+    counters: dict[str, Any], oldest_ts: str | None = None, rejected: Iterable[Any] = ()
+) -> dict[str, Any]:
+    """The status of a spool that has these counters."""
+    return {
+        "pending": counters["pending"],
+        "set_aside": counters["set_aside"],
+        "oldest_ts": oldest_ts,
+        "rejected": [{"ts": row.ts, "reason": why, "sample": row.shown} for why, row in rejected],
+        "thinned": counters["thinned"],
+        "dropped": counters["dropped"],
+        "lost": counters["lost"],
+    }

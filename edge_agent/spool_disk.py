@@ -1,0 +1,158 @@
+"""Keeps the spool's file usable: opens it again after a failure, replaces it when it is damaged."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edge_agent.logs import event
+from edge_agent.salvage import move_away, salvage
+from edge_agent.spool_counters import COUNTERS
+from edge_agent.spool_errors import SpoolCorrupt, SpoolDenied, SpoolError, SpoolFailed, SpoolFull
+from edge_agent.spool_file import SpoolFile
+from edge_agent.spool_reserve import Reserve
+from edge_agent.thinning import NEARLY_FULL, thin
+
+WARN_AT, WARN_AGAIN_BELOW = 0.80, 0.75
+REOPEN_AFTER_S = 1.0
+REPLACE_AFTER_S = 60.0  # a fresh file that is damaged already: the disk is at fault, not the file
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Disk:
+    """One spool file through all its failures; the owner holds a lock around every call."""
+
+    def __init__(self, path: Path, max_mb: int):
+        self.path = path
+        self.counters: dict[str, Any] = dict(COUNTERS)  # as last seen
+        self.failing_since: float | None = None  # the file can not be used at all since then
+        self._max_mb = max_mb
+        self._file: SpoolFile | None = None
+        self._reserve = Reserve(path)
+        self._chores: Generator[list[int] | None] | None = None
+        self._reopen_at = self._replace_at = float("-inf")
+        self._damaged: dict[str, dict[str, Any]] = {}  # the counters of files set aside
+        self._warned = False
+
+    def start(self) -> None:
+        """Open the file; raises SpoolError for what a person has to put right."""
+        try:
+            self.run(lambda file: None)
+        except SpoolDenied:
+            if not os.statvfs(self.path.parent).f_flag & os.ST_RDONLY:
+                raise
+        except (SpoolFull, SpoolFailed):
+            pass  # logged; readings wait in memory
+
+    def run(self, action: Callable[[SpoolFile], T]) -> T:
+        """Do something with the file; raises SpoolFull or SpoolFailed if that can not be now."""
+        try:
+            return self._try(action)
+        except SpoolCorrupt as error:
+            try:
+                self._replace(error)
+            except SpoolFailed:
+                self._let_go()
+                raise
+            return self._try(action)
+
+    def _try(self, action: Callable[[SpoolFile], T]) -> T:
+        if self._file is None and time.monotonic() < self._reopen_at:
+            raise SpoolFailed("the file failed a moment ago")
+        try:
+            file = self._file or self._open()
+            result = action(file)
+        except SpoolFailed:
+            self._let_go()
+            raise
+        self.counters = file.counters
+        self.failing_since = None
+        return result
+
+    def delete(self, action: Callable[[SpoolFile], None]) -> None:
+        """Do what makes room, if need be with the reserve."""
+        try:
+            self.run(action)
+        except SpoolFull:
+            if not self._reserve.give_up():
+                raise
+            event(log, logging.WARNING, "spool_reserve", "no room on the disk: gave up the reserve")
+            self.run(action)
+
+    def _open(self) -> SpoolFile:
+        self._file = SpoolFile(self.path, self._max_mb)
+        if self._file.counters["last_id"] < self.counters["last_id"]:
+            self._file.start_after(self.counters["last_id"])
+        self._chores = _all_chores(self._file, self._damaged)
+        return self._file
+
+    def _let_go(self) -> None:
+        """Close the handle for good: after a failed write its next success would prove nothing."""
+        now = time.monotonic()
+        self.failing_since = self.failing_since or now
+        self._reopen_at = now + REOPEN_AFTER_S
+        self.close()
+
+    def _replace(self, error: SpoolCorrupt) -> None:
+        """Set the damaged file aside; the next opening makes a fresh one and begins to salvage."""
+        now = time.monotonic()
+        if now < self._replace_at:
+            raise SpoolFailed(f"damaged again at once: {error}") from error
+        self.close()
+        bad = move_away(self.path)
+        event(log, logging.ERROR, "spool_corrupt", f"set aside as {bad.name}: {error}")
+        self._replace_at = now + REPLACE_AFTER_S
+        if self.counters["last_id"]:
+            self._damaged[bad.name] = dict(self.counters)
+
+    def chores(self, seconds: float) -> list[int]:
+        """Salvage and thin for so long at most; returns the ids of the readings thinned."""
+        until = time.monotonic() + seconds
+        thinned: list[int] = []
+
+        def work(file: SpoolFile) -> None:
+            self._warn(file.fill())
+            while (ids := next(self._chores, None)) is not None:
+                thinned.extend(ids)
+                if time.monotonic() > until:
+                    break
+
+        with suppress(SpoolError):  # the next reading tries again, and tells if it is not stored
+            self.delete(work)
+        if self._file and self._chores.gi_frame is None:  # ended by an error: begin again
+            self._chores = _all_chores(self._file, self._damaged)
+        self._reserve.keep()
+        return thinned
+
+    def _warn(self, fill: float) -> None:
+        if fill >= WARN_AT and not self._warned:
+            msg = f"the spool is {fill:.0%} full; from {NEARLY_FULL:.0%} on it is thinned"
+            event(log, logging.WARNING, "spool_filling", msg)
+        self._warned = fill >= (WARN_AGAIN_BELOW if self._warned else WARN_AT)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        file, self._file = self._file, None
+        if file:
+            self.counters = file.counters
+            try:
+                file.close()
+            except SpoolError as error:
+                event(log, logging.ERROR, "spool_failed", f"closing: {error}")
+
+
+def _all_chores(file: SpoolFile, known: dict[str, dict[str, Any]]) -> Generator[list[int] | None]:
+    """The next piece of work with each step; None: nothing to do."""
+    for _ in salvage(file, known):
+        if file.fill() >= NEARLY_FULL:
+            yield from thin(file)
+        yield []
+    while True:
+        if file.fill() >= NEARLY_FULL:
+            yield from thin(file)
+        yield None

@@ -1,0 +1,54 @@
+"""The folder of a spool and what lies beside the file."""
+
+import os
+from pathlib import Path
+
+from edge_agent.spool_errors import SpoolError
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of the spool, durably; raises SpoolError."""
+    new = [folder for folder in path.absolute().parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in new:
+            sync_directory(folder.parent)
+    except OSError as error:
+        raise SpoolError(f"cannot make the folder of the spool: {error}") from error
+    if path.is_dir():
+        raise SpoolError(f"{path} is a folder; SPOOL_PATH must name a file")
+
+
+def sync_directory(folder: Path) -> None:
+    """Make the names of new files in the folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def request_retry(path: Path | str) -> None:
+    """Ask the running agent to bring the set-aside readings back into the queue."""
+    try:
+        _retry_flag(path).touch()
+    except OSError as error:
+        raise SpoolError(f"cannot ask the agent: {error}") from error
+
+
+def take_retry_request(path: Path | str) -> bool:
+    """Whether somebody asked since the last call."""
+    try:
+        _retry_flag(path).unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _retry_flag(path: Path | str) -> Path:
+    return Path(f"{path}.retry")
+
+
+def log_of(path: Path) -> Path:
+    """SQLite's write-ahead log of a database file."""
+    return Path(f"{path}-wal")

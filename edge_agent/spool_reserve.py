@@ -1,0 +1,35 @@
+"""A little room on the disk, kept so that deleting still works when everything else is full."""
+
+import os
+from pathlib import Path
+
+RESERVE_BYTES = 2**20
+SPARE_BYTES = 8 * RESERVE_BYTES  # the reserve is only made where so much more is free
+
+
+class Reserve:
+    """The file beside the spool that occupies the room until it is needed."""
+
+    def __init__(self, spool: Path):
+        self._path = spool.with_name(spool.name + ".reserve")
+
+    def keep(self) -> None:
+        """Make the reserve if it is not there and the disk has room again."""
+        try:
+            if self._path.exists():
+                return
+            disk = os.statvfs(self._path.parent)
+            if disk.f_bavail * disk.f_frsize < SPARE_BYTES:
+                return
+            with self._path.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+        except OSError:
+            self.give_up()  # half a reserve would look like one
+
+    def give_up(self) -> bool:
+        """Free the room; whether there was any."""
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True

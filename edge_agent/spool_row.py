@@ -1,0 +1,60 @@
+"""One row of the spool: a reading as JSON, when it was taken, and a checksum of both."""
+
+import json
+import zlib
+from typing import Any, NamedTuple
+
+COLUMNS = "id, ts, boot_id, boot_s, held, note, crc, payload"
+DAMAGED = "damaged on the disk: the checksum does not match"
+
+
+class Row(NamedTuple):
+    """The columns of `samples`; a new row has no id yet."""
+
+    id: int | None
+    ts: str
+    boot_id: str
+    boot_s: float
+    held: int  # 1: its time can not be trusted yet
+    note: str | None
+    crc: int
+    payload: bytes
+
+    @property
+    def sample(self) -> dict[str, Any]:
+        """The reading; only for a row that is good."""
+        return json.loads(self.payload)
+
+    @property
+    def good(self) -> bool:
+        """Whether every byte is still as it was written."""
+        return isinstance(self.payload, bytes) and self.crc == checksum(
+            self.payload, self.boot_id, self.boot_s
+        )
+
+    @property
+    def shown(self) -> Any:
+        """The reading, or the text that is left of it."""
+        if self.good:
+            return self.sample
+        return self.payload.decode(errors="replace") if isinstance(self.payload, bytes) else None
+
+
+def checksum(payload: bytes, boot_id: str, boot_s: float) -> int:
+    """A CRC of all that can not be found out again."""
+    return zlib.crc32(f"{boot_id} {boot_s} ".encode() + payload)
+
+
+def make_row(sample: dict[str, Any], boot_id: str, boot_s: float, held: bool) -> Row:
+    """A row for a new reading; raises ValueError or TypeError for what JSON can not say."""
+    if not isinstance(sample["ts"], str):
+        raise TypeError("ts must be a text")
+    payload = json.dumps(sample, separators=(",", ":"), allow_nan=False).encode()
+    crc = checksum(payload, boot_id, boot_s)
+    return Row(None, sample["ts"], boot_id, boot_s, int(held), None, crc, payload)
+
+
+def at_time(row: Row, ts: str, note: str) -> Row:
+    """The same reading at another, trusted time."""
+    new = make_row({**row.sample, "ts": ts}, row.boot_id, row.boot_s, held=False)
+    return new._replace(id=row.id, note=note)
