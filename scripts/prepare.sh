@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced by the commands beside it, which then call
-#     prepare "needed packages" "packages that some tests are skipped without"
+#     prepare "needed packages" "packages that it also goes without"
 # It brings what is missing: Debian packages (as root, or with sudo -n) and a virtual environment
 # in .venv. PYTHON is the interpreter to use from then on.
 # Nobody is asked anything; a closed stdin would hand its number to the next file that is opened.
@@ -39,7 +39,7 @@ install_missing() {
         done
     fi
     if [ ${#wanted[@]} -gt 0 ] && can_be_root; then
-        install_packages "${wanted[@]}" || echo "Some tests will skip without ${wanted[*]}" >&2
+        install_packages "${wanted[@]}" || echo "Going on without ${wanted[*]}" >&2
         asked_for=("${wanted[@]}")
     fi
 }
@@ -51,7 +51,7 @@ install_packages() {
     "${command[@]}"
 }
 
-# A package that no test insists on is asked for once.
+# What it also goes without is asked for once.
 tried() {
     [ -e "$TRIED" ] && grep -qx "$1" "$TRIED"
 }
@@ -112,6 +112,6 @@ make_venv() {
 }
 
 die() {
-    echo "${0##*/}: $*" >&2
+    echo "scripts/${0##*/}: $*" >&2
     exit 1
 }
