@@ -37,10 +37,6 @@ class Batch:
         self.accepted += len(piece)
         return piece
 
-    def halve(self) -> None:
-        """Send the piece in two parts, next."""
-        self.pieces.extendleft(reversed(_halves(self.pieces.popleft())))
-
     def refuse(self, named: dict[int, str], cause: str) -> dict[int, str]:
         """Note that the piece was refused; returns what to set aside at once, id -> reason.
 

@@ -113,6 +113,9 @@ class Uploader:
                 entries = self._spool.peek(self._limit, newest=True)
         return Batch(entries, more) if entries else None
 
+    def _choose_anew(self) -> None:
+        self._batch, self._newest_at = None, float("-inf")
+
     def _send(self, piece: list[Any]) -> Verdict:
         body = json.dumps({"samples": [e.sample for e in piece]}, separators=(",", ":")).encode()
         if len(body) > BODY_BYTES and len(piece) > 1:
@@ -187,7 +190,7 @@ class Uploader:
         """Send less at once from now on; what is too large alone is set aside."""
         self._limit = max(1, len(piece) // 2)
         if len(piece) > 1:
-            self._batch.halve()
+            self._choose_anew()
             return 0.0
         self._batch.pieces.popleft()
         self._set_aside({piece[0].id: verdict.cause})
@@ -203,7 +206,7 @@ class Uploader:
     def _hold(self, cause: str, verdict: Verdict | None = None, login: bool = False) -> float:
         """Keep everything and say how long to wait."""
         if self._batch and self._batch.untouched:
-            self._batch, self._newest_at = None, float("-inf")  # choose anew after the outage
+            self._choose_anew()  # after an outage the newest samples go first
         wait_s = self._backoff.longest_s if login else self._backoff.next_s()
         if verdict and verdict.retry_after_s > 0:
             self._not_before = monotonic() + verdict.retry_after_s

@@ -72,12 +72,8 @@ def test_a_single_refused_sample_is_bad_only_if_the_server_took_another_lately()
             run(1, bad={0}, names=names, accepted_lately=False)
 
 
-def test_halving_keeps_the_order():
-    batch = Batch([Item(number) for number in range(5)], more=True)
+def test_a_batch_is_untouched_until_something_is_known_of_a_sample():
+    batch = Batch([Item(number) for number in range(5)])
     assert batch.untouched
-    batch.halve()
-    assert [[item.id for item in piece] for piece in batch.pieces] == [[0, 1], [2, 3, 4]]
-    batch.accept()
-    batch.halve()
-    assert [[item.id for item in piece] for piece in batch.pieces] == [[2], [3, 4]]
+    batch.refuse({2: "bad"}, "no")
     assert not batch.untouched
