@@ -40,9 +40,11 @@ def _interrupted(within_s: float) -> bool:
 
 
 class Agent:
-    """Two threads around one spool."""
+    """Two threads around one spool; no pass of theirs takes longer than `pass_s`."""
 
-    def __init__(self, settings: Settings, spool: Spool, systemd: Systemd):
+    def __init__(
+        self, settings: Settings, spool: Spool, systemd: Systemd, pass_s: float = loops.PASS_S
+    ):
         self.stop = Event()
         self._ends = 0.0
         self._spool = spool
@@ -51,8 +53,8 @@ class Agent:
         self._source = open_source(settings, lambda: clock.stamp().ts, self.stop)
         self._uploader = Uploader(settings, spool, heard_time=clock.compare)
         self._poller = Poller(settings, self._source, spool, clock, self._uploader, systemd)
-        self._poll = Loop("poll", self._poller.tick, self.stop)
-        self._upload = Loop("upload", self._uploader.tick, self.stop, self._upload_rest)
+        self._poll = Loop("poll", self._poller.tick, self.stop, pass_s=pass_s)
+        self._upload = Loop("upload", self._uploader.tick, self.stop, self._upload_rest, pass_s)
 
     def run(self, interrupted: Callable[[float], bool]) -> None:
         """Start, supervise until `interrupted`, stop; raises LoopFailed when a thread fails."""

@@ -30,12 +30,14 @@ class Loop(Thread):
         stop: Event,
         last: Callable[[], None] = lambda: None,
         pass_s: float = PASS_S,
+        pause_s: float = PAUSE_S,
     ):
         super().__init__(name=name, daemon=True)  # a hung one must not keep the process
         self._tick = tick
         self._stop_event = stop
         self._last = last
         self._pass_s = pass_s
+        self._pause_s = pause_s
         self._due = monotonic() + pass_s
 
     @property
@@ -66,7 +68,7 @@ class Loop(Thread):
                 exc_info=True,
                 extra={"event": "unexpected_error"},
             )
-            return PAUSE_S
+            return self._pause_s
 
 
 class LoopFailed(Exception):

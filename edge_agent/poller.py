@@ -76,7 +76,7 @@ class Poller:
         self._now = now
         self._schedule = Schedule(settings.poll_interval_s, now())
         self._last_poll: datetime | None = None
-        self._logged: tuple[str, float] = ("", -math.inf)
+        self._logged: dict[str, float] = {}  # cause -> when
 
     def tick(self) -> float:
         """One pass; returns how long to wait for the next."""
@@ -139,15 +139,16 @@ class Poller:
         if self.error:
             logs.event(log, logging.INFO, "poll_recovered", "the device answers again")
         self.error = None
-        self._logged = ("", -math.inf)
+        self._logged.clear()
         self._last_poll = read_wall()
         logs.event(log, logging.DEBUG, "poll_ok", msg, **fields)
 
     def _fail(self, cause: str) -> None:
         self.error = cause
-        logged, at = self._logged
-        if cause != logged or self._now() - at >= REPEAT_S:
-            self._logged = (cause, self._now())
+        now = self._now()
+        self._logged = {old: at for old, at in self._logged.items() if now - at < REPEAT_S}
+        if cause not in self._logged:
+            self._logged[cause] = now
             logs.event(log, logging.WARNING, "poll_failed", f"no sample: {cause}", cause=cause)
 
     def _retry(self) -> None:
