@@ -75,7 +75,7 @@ class Agent:
         self._ends = monotonic() + GRACE_S
         self.stop.set()
         self._upload.join(GRACE_S + 0.5)
-        self._poll.join(max(0.0, self._ends - monotonic()))
+        self._poll.join(0.5)
         in_order = not (self._upload.is_alive() or self._poll.is_alive())
         if in_order:
             self._poller.report()

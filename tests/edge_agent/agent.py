@@ -46,3 +46,36 @@ def sample(number: int, **changes: Any) -> dict[str, Any]:
 def numbers(stored: Mapping[Any, dict[str, Any]]) -> list[int]:
     """Which of those samples a server has."""
     return sorted(round(sample["pv_power_w"]) for sample in stored.values())
+
+
+class CountingMeter:
+    """What a P1 meter tells: every reading is another one, and `served` is the last."""
+
+    def __init__(self):
+        self.served = 0
+
+    def __call__(self) -> dict[str, Any]:
+        self.served += 1
+        return {"active_power_w": 100, "total_power_import_kwh": self.served / 1000}
+
+
+def reading(sample: dict[str, Any]) -> int:
+    """Which of those readings became this sample."""
+    return round(sample["energy_import_kwh"] * 1000)
+
+
+def p1_environ(meter_port: int, server_port: int, ca_file: Path, **changes: Any) -> dict[str, str]:
+    """Settings of an agent that reads a simulated meter (API v1) and uploads to loopback."""
+    good = {
+        "HW_P1_HOST": "127.0.0.1",
+        "HW_P1_PORT": meter_port,
+        "HW_P1_API": "v1",
+        "VPS_INGEST_URL": f"https://127.0.0.1:{server_port}",
+        "VPS_DEVICE_TOKEN": TOKEN,
+        "VPS_CA_FILE": ca_file,
+        "DEVICE_ID": "meter",
+        "UPLOAD_INTERVAL_S": 1,
+        "MIN_BACKOFF_S": 0.2,
+        "MAX_BACKOFF_S": 1,
+    }
+    return {name: str(value) for name, value in (good | changes).items() if value is not None}
