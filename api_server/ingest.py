@@ -1,0 +1,123 @@
+"""POST /v1/ingest: read the body within its limits, check it with the contract, store, answer."""
+
+import json
+import logging
+import zlib
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint, current_app, request
+
+from api_server import limits
+from api_server.auth import caller
+from api_server.config import Device, Settings
+from api_server.errors import problem
+from edge_agent import logs
+from edge_agent.samples import KINDS, Problem, decode
+
+blueprint = Blueprint("ingest", __name__)
+log = logging.getLogger(__name__)
+TOO_LARGE = "The body is larger than MAX_REQUEST_BYTES allows."
+
+
+@blueprint.post("/v1/ingest")
+def ingest() -> dict[str, int]:
+    """Store a batch of one device; answered after COMMIT."""
+    who = caller()
+    limits.count(who.token_digest)
+    settings: Settings = current_app.config["SETTINGS"]
+    samples = _samples(_body(settings.max_request_bytes))
+    if len(samples) > settings.max_samples_per_request:
+        problem(413, f"At most {settings.max_samples_per_request} samples are taken at once.")
+    if who.writes is None:
+        problem(403, "This token may only read.")
+    device = who.writes
+    if any(
+        isinstance(sample, dict) and sample.get("device_id", device.device_id) != device.device_id
+        for sample in samples
+        if not isinstance(sample, dict) or isinstance(sample.get("device_id"), str)
+    ):
+        problem(403, "This token may not write samples of that device.")
+    columns, problems = decode(KINDS[device.kind], samples, datetime.now(UTC))
+    if problems:
+        problem(422, [_entry(one, samples, device) for one in problems])
+    return _store(device, columns, len(samples))
+
+
+def _store(device: Device, columns: dict[str, list[Any]], received: int) -> dict[str, int]:
+    inserted, differing = 0, 0
+    if received:
+        inserted, differing = current_app.extensions["store"].insert(KINDS[device.kind], columns)
+        current_app.extensions["cache"].forget(device.device_id)
+    counts = {"inserted": inserted, "received": received, "duplicates": received - inserted}
+    logs.event(log, logging.INFO, "ingest", "samples stored", device=device.device_id, **counts)
+    if differing:
+        msg = f"{differing} known samples came again with other values; the first ones are kept"
+        fields = {"device": device.device_id, "differing": differing}
+        logs.event(log, logging.WARNING, "conflict", msg, **fields)
+    return counts
+
+
+def _body(limit: int) -> bytes:
+    """The body, inflated; ends the request with 411, 413, 415 or 422."""
+    if request.content_length is None:
+        problem(411, "A Content-Length is needed; chunked bodies are not taken.")
+    if request.content_length > limit:
+        problem(413, TOO_LARGE)
+    body = request.stream.read(limit + 1)
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding in ("gzip", "x-gzip"):
+        return _inflate(body, limit)
+    if encoding not in ("", "identity"):
+        problem(415, "Content-Encoding must be gzip or absent.")
+    return body
+
+
+def _inflate(body: bytes, limit: int) -> bytes:
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        inflated = inflater.decompress(body, limit + 1)
+    except zlib.error:
+        _malformed("The body is not valid gzip.")
+    if len(inflated) > limit:
+        problem(413, TOO_LARGE)
+    if not inflater.eof:
+        _malformed("The body is not complete gzip.")
+    return inflated
+
+
+def _samples(body: bytes) -> list[Any]:
+    try:
+        content = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        _malformed("The body must be valid JSON in UTF-8.")
+    if not isinstance(content, dict) or not isinstance(content.get("samples"), list):
+        _malformed('The body must be an object with a list "samples".')
+    return content["samples"]
+
+
+def _refuse_constant(_name: str) -> None:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+def _malformed(msg: str) -> None:
+    problem(422, [{"loc": ["body"], "msg": msg, "type": "malformed"}])
+
+
+def _entry(one: Problem, samples: list[Any], device: Device) -> dict[str, Any]:
+    msg = one.msg
+    if one.type == "missing" and _other_kind(samples[one.index], device.kind):
+        msg += (
+            f"; this token is for kind {device.kind}: "
+            "write token:device:p1 in DEVICE_TOKENS if this is a meter, token:device otherwise"
+        )
+    return {"loc": ["samples", one.index, one.field], "msg": msg, "type": one.type}
+
+
+def _other_kind(sample: Any, kind: str) -> bool:
+    """Whether a sample has all the keys that another kind requires."""
+    return isinstance(sample, dict) and any(
+        all(field.name in sample for field in other.fields if field.required)
+        for other in KINDS.values()
+        if other.name != kind
+    )
