@@ -1,1 +1,45 @@
 """The API on the server: takes samples in, idempotently, and answers with what they say."""
+
+import os
+from collections.abc import Mapping
+
+from flask import Flask, Response, request
+
+
+def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
+    """Build the app; raises InvalidSettings. It connects to its servers on the first request."""
+    from api_server import (
+        auth,
+        capacity,
+        config,
+        cors,
+        energy,
+        errors,
+        health,
+        ingest,
+        realtime,
+        series,
+    )
+    from api_server.cache import Cache
+    from api_server.store import Store
+
+    settings = config.load(environ)
+    app = Flask("api_server", static_folder=None)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.config["SETTINGS"] = settings
+    app.extensions["store"] = Store(settings.database_url)
+    app.extensions["cache"] = Cache(settings.redis_url, settings.cache_ttl_s)
+    app.extensions["devices"] = {one.device_id: one for one in settings.device_tokens.values()}
+    errors.register(app)
+    cors.register(app, settings.cors_origins)
+    app.before_request(auth.require_token)
+    for module in (ingest, realtime, series, capacity, energy, health):
+        app.register_blueprint(module.blueprint)
+
+    @app.after_request
+    def drop_rest_of_body(response: Response) -> Response:
+        # A proxy that is still sending would not see an early answer.
+        request.stream.read(settings.max_request_bytes)
+        return response
+
+    return app

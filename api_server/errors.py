@@ -5,6 +5,8 @@ from typing import Any, NoReturn
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException, InternalServerError
 
+from api_server.store import DatabaseUnavailable
+
 RETRY_AFTER_S = "5"
 TEXTS = {
     400: "The request is not valid HTTP.",
@@ -36,6 +38,12 @@ def register(app: Flask) -> None:
         response.status_code = error.status
         response.headers.update(error.headers)
         return response
+
+    @app.errorhandler(DatabaseUnavailable)
+    def no_database(error: DatabaseUnavailable) -> Response:
+        app.logger.warning("database: %s", error, extra={"event": "database_unavailable"})
+        detail = "The database gives no answer now; try again soon."
+        return known(Problem(503, detail, {"Retry-After": RETRY_AFTER_S}))
 
     @app.errorhandler(HTTPException)
     def of_the_library(error: HTTPException) -> Response:

@@ -3,13 +3,12 @@
 import json
 import logging
 import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, current_app, request
+from flask import Blueprint, current_app, g, request
 
-from api_server import limits
-from api_server.auth import caller
 from api_server.config import Device, Settings
 from api_server.errors import problem
 from edge_agent import logs
@@ -23,25 +22,29 @@ TOO_LARGE = "The body is larger than MAX_REQUEST_BYTES allows."
 @blueprint.post("/v1/ingest")
 def ingest() -> dict[str, int]:
     """Store a batch of one device; answered after COMMIT."""
-    who = caller()
-    limits.count(who.token_digest)
     settings: Settings = current_app.config["SETTINGS"]
     samples = _samples(_body(settings.max_request_bytes))
     if len(samples) > settings.max_samples_per_request:
         problem(413, f"At most {settings.max_samples_per_request} samples are taken at once.")
-    if who.writes is None:
+    if g.caller.writes is None:
         problem(403, "This token may only read.")
-    device = who.writes
-    if any(
-        isinstance(sample, dict) and sample.get("device_id", device.device_id) != device.device_id
-        for sample in samples
-        if not isinstance(sample, dict) or isinstance(sample.get("device_id"), str)
-    ):
+    device = g.caller.writes
+    if any(map(_foreign_to(device), samples)):
         problem(403, "This token may not write samples of that device.")
     columns, problems = decode(KINDS[device.kind], samples, datetime.now(UTC))
     if problems:
         problem(422, [_entry(one, samples, device) for one in problems])
     return _store(device, columns, len(samples))
+
+
+def _foreign_to(device: Device) -> Callable[[Any], bool]:
+    """Whether a sample names another device; one without a proper name is merely invalid."""
+
+    def foreign(sample: Any) -> bool:
+        device_id = sample.get("device_id") if isinstance(sample, dict) else None
+        return isinstance(device_id, str) and device_id != device.device_id
+
+    return foreign
 
 
 def _store(device: Device, columns: dict[str, list[Any]], received: int) -> dict[str, int]:

@@ -1,4 +1,7 @@
-"""Requests per minute and token, counted in Redis; without Redis nobody is limited."""
+"""How often a token may ask, and an address may fail to log in; counted in Redis.
+
+Without Redis nobody is limited: a cache that is down must not stop a request.
+"""
 
 import time
 
@@ -10,14 +13,13 @@ from api_server.errors import problem
 MINUTE_S = 60
 
 
-def count(token_digest: bytes) -> None:
-    """Count a request of this token; ends it with 429 when the minute has had enough of them."""
+def count(name: str) -> None:
+    """Count one more of this name; ends the request with 429 when the minute has had enough."""
     settings: Settings = current_app.config["SETTINGS"]
     if not settings.max_requests_per_minute:
         return
     now = time.time()
-    key = f"requests:{token_digest.hex()[:32]}:{int(now // MINUTE_S)}"
-    counted = current_app.extensions["cache"].count(key, 2 * MINUTE_S)
-    if counted > settings.max_requests_per_minute:
-        wait = int(MINUTE_S - now % MINUTE_S) + 1
-        problem(429, "Too many requests with this token.", Retry_After=str(wait))
+    key = f"{name}:{int(now // MINUTE_S)}"
+    if current_app.extensions["cache"].count(key, 2 * MINUTE_S) > settings.max_requests_per_minute:
+        wait_s = int(MINUTE_S - now % MINUTE_S) + 1
+        problem(429, "Too many requests; come back in a minute.", Retry_After=str(wait_s))

@@ -1,0 +1,107 @@
+"""GET /v1/capacity/month/{YYYY-MM}: the quarter-hour peaks of the Belgian capacity tariff."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from flask import Blueprint, current_app
+
+from api_server.auth import readable_device
+from api_server.config import Device
+from api_server.errors import problem
+from edge_agent.samples import P1
+
+blueprint = Blueprint("capacity", __name__)
+
+QUARTER = timedelta(minutes=15)
+MINUTES = 15
+TRUSTED_COVERAGE = 0.8
+EARLIEST_YEAR, LATEST_YEAR = 2020, 2200  # no sample lies outside
+
+_QUARTERS = """
+SELECT bucket, avg_import_power_w, covered_minutes FROM p1_quarter_hourly
+WHERE device_id = %(device_id)s AND bucket >= %(start)s AND bucket < %(end)s ORDER BY bucket
+"""
+# The meter's time of a peak is its quarter's end. The last one of a month is told after its end.
+_OFFICIAL = """
+SELECT official_peak_w, official_peak_ts FROM p1_quarter_hourly
+WHERE device_id = %(device_id)s AND bucket >= %(start)s AND bucket < %(end)s + interval '1 day'
+    AND coalesce(official_peak_ts, bucket + interval '15 minutes') > %(start)s
+    AND coalesce(official_peak_ts, bucket + interval '15 minutes') <= %(end)s
+    AND official_peak_w IS NOT NULL
+ORDER BY bucket DESC LIMIT 1
+"""
+
+
+def meter() -> Device:
+    """The meter that the request names; ends it with 404 for an inverter."""
+    device = readable_device()
+    if device.kind != P1.name:
+        problem(404, "This is known of P1 meters only.")
+    return device
+
+
+@blueprint.get("/v1/capacity/month/<month>")
+def capacity(month: str) -> dict[str, Any]:
+    """Every quarter of a local month, its highest one, and the meter's own figure."""
+    device = meter()
+    zone: ZoneInfo = current_app.config["SETTINGS"].site_timezone
+    quarters, official = [], None
+    bounds = _bounds(month, zone)
+    if bounds:
+        values = {"device_id": device.device_id, "start": bounds[0], "end": bounds[1]}
+
+        def work(cursor: Any) -> tuple[list[tuple], tuple | None]:
+            cursor.execute(_QUARTERS, values)
+            found = cursor.fetchall()
+            cursor.execute(_OFFICIAL, values)
+            return found, cursor.fetchone()
+
+        quarters, official = current_app.extensions["store"].run(work)
+    peak = highest(quarters, datetime.now(UTC))
+    official_w, official_ts = official or (None, None)
+    return {
+        "month": month,
+        "device_id": device.device_id,
+        "peaks": [
+            {"bucket": _local(start, zone), "avg_power_w": round(mean), "coverage": _share(minutes)}
+            for start, mean, minutes in quarters
+        ],
+        "monthly_peak_w": round(peak[1]) if peak else None,
+        "monthly_peak_ts": _local(peak[0], zone) if peak else None,
+        "monthly_peak_coverage": _share(peak[2]) if peak else None,
+        "official_peak_w": official_w,
+        "official_peak_ts": _local(official_ts, zone) if official_ts else None,
+    }
+
+
+def highest(quarters: list[tuple], now: datetime) -> tuple | None:
+    """The highest closed quarter that was covered well, the earliest of equals; else the highest
+    of all. `quarters` are (start, mean in W, covered minutes)."""
+    trusted = [
+        quarter
+        for quarter in quarters
+        if quarter[0] + QUARTER <= now and quarter[2] >= TRUSTED_COVERAGE * MINUTES
+    ]
+    return max(trusted or quarters, key=lambda quarter: quarter[1], default=None)
+
+
+def _bounds(month: str, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
+    """Start and end of a local month; None where no sample can be. 400 for what is no month."""
+    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", month) or month.startswith("0000"):
+        problem(400, "The month must be written YYYY-MM and exist.")
+    year, number = int(month[:4]), int(month[5:])
+    if not EARLIEST_YEAR <= year <= LATEST_YEAR:
+        return None
+    start = datetime(year, number, 1, tzinfo=zone)
+    end = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=zone)
+    return start, end
+
+
+def _local(time: datetime, zone: ZoneInfo) -> str:
+    return time.astimezone(zone).isoformat()
+
+
+def _share(minutes: int) -> float:
+    return round(minutes / MINUTES, 4)

@@ -1,0 +1,29 @@
+"""Browsers of the configured origins may read: GET only, and a preflight needs no token."""
+
+from flask import Flask, Response, request
+
+PREFLIGHT_S = "600"
+
+
+def register(app: Flask, origins: frozenset[str]) -> None:
+    """Answer preflights and mark answers; must be registered before authentication."""
+    if not origins:
+        return
+
+    @app.before_request
+    def preflight() -> Response | None:
+        asked = "Access-Control-Request-Method" in request.headers
+        if request.method == "OPTIONS" and asked and request.headers.get("Origin") in origins:
+            return Response(status=204)
+        return None
+
+    @app.after_request
+    def allow(response: Response) -> Response:
+        response.vary.add("Origin")
+        if request.headers.get("Origin") in origins:
+            response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
+            if request.method == "OPTIONS":
+                response.headers["Access-Control-Allow-Methods"] = "GET"
+                response.headers["Access-Control-Allow-Headers"] = "Authorization"
+                response.headers["Access-Control-Max-Age"] = PREFLIGHT_S
+        return response
