@@ -72,6 +72,8 @@ class FaultProxy:
             except OSError:
                 client.close()
                 continue
+            for end in (client, server):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._pairs.append((client, server))
             thread = threading.Thread(target=self._serve, args=(client, server))
             self._threads.append(thread)
