@@ -7,7 +7,7 @@ from api_server import config, migrate
 from edge_agent.environment import InvalidSettings
 from edge_agent.logs import JsonLines
 
-worker_class = "gthread"
+worker_class = "api_server.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 threads = int(os.environ.get("GUNICORN_THREADS") or 8)
 timeout = 30

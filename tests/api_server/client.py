@@ -1,0 +1,63 @@
+"""A client that asks an API over a real socket, and samples to give it."""
+
+import http.client
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+INVERTER = {
+    "device_id": "roof",
+    "ts": "2026-06-01T12:00:00Z",
+    "pv_power_w": 4415.0,
+    "battery_power_w": 1620.0,
+    "battery_soc_pct": 63.4,
+    "load_power_w": 583.0,
+    "export_power_w": 2094.0,
+}
+METER = {"device_id": "meter", "ts": "2026-06-01T12:00:00Z", "power_w": -543, "import_power_w": 0}
+TOKENS = "roof-token:roof,spare-token:roof:sungrow,meter-token:meter:p1,other-token:other"
+READERS = "reader-token:roof+meter"
+
+
+@dataclass
+class Answer:
+    """What came back: its status, headers, and body as text."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    text: str
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON; fails if it is not."""
+        return json.loads(self.text)
+
+
+class Client:
+    """Asks with one token, on a connection of its own for each request."""
+
+    def __init__(self, url: str, token: str | None = "roof-token"):
+        self.where = urlsplit(url)
+        self.token = token
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+        """One request; underscores in header names become dashes."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if self.token is not None:
+            named.setdefault("Authorization", f"Bearer {self.token}")
+        connection = http.client.HTTPConnection(self.where.hostname, self.where.port, timeout=15)
+        try:
+            connection.request(method, path, body, named)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read().decode())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **headers: str) -> Answer:
+        """GET a path."""
+        return self.ask("GET", path, **headers)
+
+    def post(self, *samples: Any, **headers: str) -> Answer:
+        """Ingest samples."""
+        return self.ask("POST", "/v1/ingest", json.dumps({"samples": samples}).encode(), **headers)

@@ -1,0 +1,43 @@
+"""An API under gunicorn on a migrated database, and who asks it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.api_server.client import READERS, TOKENS, Client
+from tests.servers import Api, Postgres, Redis, open_folder
+
+
+@pytest.fixture
+def settings(migrated: str, redis: Redis) -> dict[str, str]:
+    """Settings of an API with two devices, an other one and a reader."""
+    return {
+        "DATABASE_URL": migrated,
+        "REDIS_URL": redis.url,
+        "DEVICE_TOKENS": TOKENS,
+        "READ_TOKENS": READERS,
+        "MAX_REQUESTS_PER_MINUTE": "0",
+    }
+
+
+@pytest.fixture(scope="module")
+def shared_api(postgres: Postgres, redis: Redis, _template: str) -> Iterator[Api]:
+    """One API for the tests of a module that do not mind each other's samples."""
+    name = postgres.create_database(template=_template)
+    environ = {
+        "DATABASE_URL": name,
+        "REDIS_URL": redis.url,
+        "DEVICE_TOKENS": TOKENS,
+        "READ_TOKENS": READERS,
+        "MAX_REQUESTS_PER_MINUTE": "0",
+        "CORS_ORIGINS": "https://app.example",
+    }
+    with open_folder("sunspool-api-") as folder, Api(folder, environ) as api:
+        yield api
+    postgres.drop_database(name.rpartition("/")[2])
+
+
+@pytest.fixture
+def roof(shared_api: Api) -> Client:
+    """The inverter's client."""
+    return Client(shared_api.url)
