@@ -22,7 +22,7 @@ class Exit(IntEnum):
     """Exit codes, where possible as in sysexits.h."""
 
     OK = 0
-    FAILED = 1  # a thread ended or hangs; started anew it may work
+    FAILED = 1  # a thread ended or hangs, or worse; started anew it may work
     NO_SAMPLE = 69
     NO_SPOOL = 73
     BUSY = 75  # another agent works on this spool
@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.WRONG_SETTINGS
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
+    except Exception as error:
+        log.critical("crashed: %s", error, exc_info=True, extra={"event": "crashed"})
+        return Exit.FAILED
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

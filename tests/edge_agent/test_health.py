@@ -1,0 +1,58 @@
+"""What systemd is told, and how the health file is replaced."""
+
+import json
+import os
+import socket
+from threading import Event, Thread
+
+import pytest
+
+from edge_agent.health import HealthFile, Systemd
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_systemd_hears_each_word(tmp_path, abstract):
+    name = f"@sunspool-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name.replace("@", "\0"))
+        systemd = Systemd({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000"})
+        assert systemd.watchdog_s == 30
+        systemd.ready()
+        systemd.status("3 samples")
+        systemd.alive()
+        systemd.stopping()
+        heard = [manager.recv(100) for _ in range(4)]
+    assert heard == [b"READY=1", b"STATUS=3 samples", b"WATCHDOG=1", b"STOPPING=1"]
+
+
+def test_a_watchdog_of_another_process_is_not_ours():
+    assert Systemd({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}).watchdog_s == 0
+    ours = Systemd({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": str(os.getpid())})
+    assert ours.watchdog_s == 1
+
+
+def test_without_systemd_or_with_a_deaf_one_nothing_happens(tmp_path, caplog):
+    Systemd({}).ready()
+    assert caplog.records == []
+    caplog.set_level("DEBUG")
+    Systemd({"NOTIFY_SOCKET": str(tmp_path / "nobody")}).ready()
+    assert [record.event for record in caplog.records] == ["notify_failed"]
+
+
+def test_a_reader_never_sees_half_a_health_file(tmp_path):
+    path, done, seen = tmp_path / "new folder" / "health.json", Event(), []
+    health = HealthFile(path, "house")
+    health.write(number=0)
+
+    def read():
+        while not done.is_set():
+            seen.append(json.loads(path.read_text())["number"])
+
+    reader = Thread(target=read)
+    reader.start()
+    for number in range(500):
+        health.write(number=number, text="x" * 5000)
+    done.set()
+    reader.join()
+    assert seen == sorted(seen)
+    assert json.loads(path.read_text())["device_id"] == "house"
