@@ -21,7 +21,7 @@ from edge_agent.spool_folder import log_of, sync_directory
 from edge_agent.spool_row import DAMAGED, Row
 from edge_agent.sqlite_pages import Pages
 
-PAGES_PER_STEP = 64
+PAGES_PER_STEP = 256
 ROOM_TO_SALVAGE = 0.85
 
 FRESH = {"page": 1, "saved": 0, "damaged": 0, "aside": 0, "ids": [], "done": False}

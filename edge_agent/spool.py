@@ -105,7 +105,8 @@ class Spool:
             disk = self._queued_on_disk(limit, newest)
             memory = [row for row in self._waiting if not row.held and row.id not in self._endings]
             rows = (disk + memory)[-limit:] if newest else (disk + memory)[:limit]
-            self._in_flight = {row.id: row.id for row in rows}
+            moving = {old: new for old, new in self._in_flight.items() if old < 0}
+            self._in_flight = moving | {row.id: row.id for row in rows}
             self._thinned_in_flight.clear()
             return [Entry(row.id, row.sample) for row in rows]
 
@@ -198,7 +199,7 @@ class Spool:
 
     def _end(self, endings: dict[int, str | None]) -> None:
         with self._mutex:
-            endings = {self._in_flight.get(id_, id_): reason for id_, reason in endings.items()}
+            endings = {self._in_flight.pop(id_, id_): reason for id_, reason in endings.items()}
             self._endings |= endings
             if min(endings, default=0) < 0:  # confirmed before it ever reached the disk
                 keep = [row for row in self._waiting if endings.get(row.id, "") is not None]
@@ -242,8 +243,9 @@ class Spool:
             file.remember(self._new_meta, self._dropped)
             self._new_meta.clear()
             self._dropped = 0
+        some = 1 if self._troubled else INSERT_ROWS  # no use trying many before one goes in
         while self._waiting:
-            rows = list(islice(self._waiting, INSERT_ROWS))
+            rows = list(islice(self._waiting, some))
             ids = file.insert(rows)
             for row, id_ in zip(rows, ids, strict=True):
                 self._waiting.popleft()
@@ -251,6 +253,7 @@ class Spool:
                     self._in_flight[row.id] = id_
                 if row.id in self._endings:
                     self._endings[id_] = self._endings.pop(row.id)
+            some = INSERT_ROWS
 
     def _on_disk(self, action: Callable[[SpoolFile], T], default: T) -> T:
         try:

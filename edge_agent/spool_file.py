@@ -37,10 +37,11 @@ CREATE TABLE IF NOT EXISTS set_aside (
 );
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-PAGE_SIZE = 4096
-LOG_PAGES = 200  # checkpointed after so many; the log keeps that length and is overwritten in place
+PAGE_SIZE = 1024  # a third of the bytes written per reading with 4096: what wears out a card
+LOG_PAGES = 800  # checkpointed after so many; the log keeps that length and is overwritten in place
 CHECKED_MB = 64  # a larger file is not read from end to end before work starts
 FULL = 0.97  # the rest is kept for confirming and setting aside
+ROWS_UNMEASURED = 20  # the fill is asked for after so many, and always when it is high
 REASON_CHARS = 500
 
 
@@ -50,18 +51,20 @@ class SpoolFile:
     def __init__(self, path: Path, max_mb: int):
         self.path = path
         self.counters = dict(COUNTERS)
+        self._max_pages = max_mb * 2**20 // PAGE_SIZE
+        self._fill, self._unmeasured = 0.0, ROWS_UNMEASURED
         with named_errors(path):
             new = not path.exists()
             self._db = sqlite3.connect(path, 5, isolation_level=None, check_same_thread=False)
             try:
-                self._prepare(max_mb)
+                self._prepare()
                 if new:
                     sync_directory(path.parent)
             except BaseException:
                 self._db.close()
                 raise
 
-    def _prepare(self, max_mb: int) -> None:
+    def _prepare(self) -> None:
         self._db.text_factory = lenient_text
         self._one(f"PRAGMA page_size = {PAGE_SIZE}")
         self._one("PRAGMA journal_mode = WAL")
@@ -70,7 +73,7 @@ class SpoolFile:
             raise SpoolFailed(f"{self.path}: this file system can not promise durable writes")
         self._one(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         self._one(f"PRAGMA journal_size_limit = {2 * LOG_PAGES * PAGE_SIZE}")
-        self._one(f"PRAGMA max_page_count = {max_mb * 2**20 // PAGE_SIZE}")
+        self._one(f"PRAGMA max_page_count = {self._max_pages}")
         # Salvage must not find confirmed readings again in pages that were given back.
         self._one("PRAGMA secure_delete = ON")
         small = self._one("PRAGMA page_count") * PAGE_SIZE <= CHECKED_MB * 2**20
@@ -93,7 +96,7 @@ class SpoolFile:
     def _saw(self, row: Row) -> None:
         """Remember the newest trusted time; without the Z such texts compare like times."""
         newest = self.counters["newest_ts"]
-        if row.good and not row.held and (not newest or row.ts.rstrip("Z") > newest.rstrip("Z")):
+        if not row.held and (not newest or row.ts.rstrip("Z") > newest.rstrip("Z")) and row.good:
             self.counters["newest_ts"] = row.ts
 
     def _one(self, statement: str, *values: Any) -> Any:
@@ -114,6 +117,7 @@ class SpoolFile:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield
                 if save:
+                    self._unmeasured = ROWS_UNMEASURED
                     self.counters["last_id"] = last_id(self._db)
                     self.put_meta("counters", json.dumps(self.counters))
                 self._db.execute("COMMIT")
@@ -130,6 +134,7 @@ class SpoolFile:
         with self.transaction(save=False):
             ids = [self._insert(row._replace(id=None)) for row in rows]
             self.counters["last_id"] = ids[-1]
+        self._unmeasured += len(ids)
         return ids
 
     def _insert(self, row: Row) -> int:
@@ -259,9 +264,11 @@ class SpoolFile:
 
     def fill(self) -> float:
         """How full the file is, 0 to 1 of SPOOL_MAX_MB."""
-        with named_errors(self.path):
-            used = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
-            return used / self._one("PRAGMA max_page_count")
+        if self._unmeasured >= (ROWS_UNMEASURED if self._fill < 0.75 else 1):
+            with named_errors(self.path):
+                used = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
+            self._fill, self._unmeasured = used / self._max_pages, 0
+        return self._fill
 
     def close(self) -> None:
         """Let go of the file, whatever state it is in."""

@@ -12,22 +12,28 @@ class Reserve:
 
     def __init__(self, spool: Path):
         self._path = spool.with_name(spool.name + ".reserve")
+        self._kept = False
 
     def keep(self) -> None:
         """Make the reserve if it is not there and the disk has room again."""
+        if self._kept:
+            return
         try:
             if self._path.exists():
+                self._kept = True
                 return
             disk = os.statvfs(self._path.parent)
             if disk.f_bavail * disk.f_frsize < SPARE_BYTES:
                 return
             with self._path.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+            self._kept = True
         except OSError:
             self.give_up()  # half a reserve would look like one
 
     def give_up(self) -> bool:
         """Free the room; whether there was any."""
+        self._kept = False
         try:
             self._path.unlink()
         except OSError:

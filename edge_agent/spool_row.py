@@ -5,6 +5,7 @@ import zlib
 from typing import Any, NamedTuple
 
 COLUMNS = "id, ts, boot_id, boot_s, held, note, crc, payload"
+_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 DAMAGED = "damaged on the disk: the checksum does not match"
 
 
@@ -49,7 +50,7 @@ def make_row(sample: dict[str, Any], boot_id: str, boot_s: float, held: bool) ->
     """A row for a new reading; raises ValueError or TypeError for what JSON can not say."""
     if not isinstance(sample["ts"], str):
         raise TypeError("ts must be a text")
-    payload = json.dumps(sample, separators=(",", ":"), allow_nan=False).encode()
+    payload = _JSON.encode(sample).encode()
     crc = checksum(payload, boot_id, boot_s)
     return Row(None, sample["ts"], boot_id, boot_s, int(held), None, crc, payload)
 

@@ -2,7 +2,6 @@
 
 The layout is https://sqlite.org/fileformat2.html: table leaves (13) carry rowid and record, index
 leaves (10) a record only. Of a page the newest committed version counts: the one in the log.
-Overflow pages are not followed; no row of a spool is that long.
 """
 
 import struct
@@ -10,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PAGE_SIZE = 4096
+PAGE_SIZE = 1024
 TABLE_LEAF, INDEX_LEAF = 13, 10
+LONGEST = 2**20
 LOG_HEADER, FRAME_HEADER = 32, 24
 
 Record = tuple[int | None, list[Any]]  # rowid (None in an index) and the columns
@@ -51,9 +51,43 @@ class Pages:
         for cell in range(min(cells, self.size // 4)):
             try:
                 (offset,) = struct.unpack_from(">H", page, start + 8 + 2 * cell)
-                yield _record(page, offset, page[start] == TABLE_LEAF)
+                yield self._record(page, offset, page[start] == TABLE_LEAF)
             except (IndexError, ValueError, struct.error):
                 continue
+
+    def _record(self, page: bytes, offset: int, in_table: bool) -> Record:
+        """Decode the cell at an offset; raises ValueError or IndexError if it makes no sense."""
+        size, offset = _varint(page, offset)
+        rowid = None
+        if in_table:
+            rowid, offset = _varint(page, offset)
+        if not 0 < size <= LONGEST:
+            raise ValueError("no record of a spool")
+        here = self._length_on_page(size, in_table)
+        body = page[offset : offset + here]
+        if here < size:
+            body += self._overflow(page, offset + here, size - here)
+        if len(body) < size:
+            raise ValueError("cut off")
+        return rowid, _columns(body)
+
+    def _length_on_page(self, size: int, in_table: bool) -> int:
+        most = self.size - 35 if in_table else (self.size - 12) * 64 // 255 - 23
+        if size <= most:
+            return size
+        least = (self.size - 12) * 32 // 255 - 23
+        some = least + (size - least) % (self.size - 4)
+        return some if some <= most else least
+
+    def _overflow(self, page: bytes, offset: int, size: int) -> bytes:
+        """The rest of a long record, from the chain of pages that begins at an offset."""
+        rest = b""
+        (number,) = struct.unpack_from(">I", page, offset)
+        while number and len(rest) < size:
+            page = self.page(number)
+            (number,) = struct.unpack_from(">I", page)
+            rest += page[4:]
+        return rest[:size]
 
     def close(self) -> None:
         """Let go of the file."""
@@ -97,25 +131,17 @@ def _varint(page: bytes, offset: int) -> tuple[int, int]:
     return value - 2**64 if value >= 2**63 else value, offset + index + 1
 
 
-def _record(page: bytes, offset: int, in_table: bool) -> Record:
-    """Decode the cell at an offset; raises ValueError or IndexError if it makes no sense."""
-    size, offset = _varint(page, offset)
-    rowid = None
-    if in_table:
-        rowid, offset = _varint(page, offset)
-    body = page[offset : offset + size]
-    if size <= 0 or len(body) < size:
-        raise ValueError("not on this page")
-    header_size, at = _varint(body, 0)
+def _columns(record: bytes) -> list[Any]:
+    header_size, at = _varint(record, 0)
     data, columns = header_size, []
     while at < header_size:
-        kind, at = _varint(body, at)
-        value, length = _value(kind, body, data)
+        kind, at = _varint(record, at)
+        value, length = _value(kind, record, data)
         columns.append(value)
         data += length
-    if data > size:
+    if data > len(record):
         raise ValueError("longer than its cell")
-    return rowid, columns
+    return columns
 
 
 def _value(kind: int, body: bytes, start: int) -> tuple[Any, int]:

@@ -185,7 +185,7 @@ def test_the_file_is_opened_as_durable_as_promised(spool, path):
             for name in ("synchronous", "journal_mode", "wal_autocheckpoint", "secure_delete")
         ]
     )
-    assert asked == [2, "wal", 200, 1]
+    assert asked == [2, "wal", 800, 1]
     for _ in range(3):
         fill(spool, range(300))
         spool.ack([entry.id for entry in spool.peek(300)])
