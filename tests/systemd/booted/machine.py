@@ -39,7 +39,7 @@ class Machine:
         self.folder = folder
         self.suite = suite
         self.root = folder / "root"
-        self.network = Network(f"sun{os.getpid() % 10000}{suite[0]}")
+        self.network = Network(f"sun{suite}")
         self._process: subprocess.Popen | None = None
         self._leader = 0
 
@@ -101,13 +101,22 @@ class Machine:
         """Take it away, with its layer and its network."""
         self.shut_down()
         self.network.destroy()
-        subprocess.run(["umount", "--lazy", self.root], check=False)
+        subprocess.run(["umount", "--lazy", self.root], check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, script: str, timeout: float = 120, **options) -> subprocess.CompletedProcess:
         """Run a shell script in it as root; the result is text, not checked."""
         command = ["nsenter", "--target", str(self._find_leader()), "--mount", "--uts", "--ipc"]
-        command += ["--net", "--pid", "--root", "--wd", "env", "-i", f"PATH={PATH}", "HOME=/root"]
+        command += [
+            "--net",
+            "--pid",
+            "--root",
+            "env",
+            "--chdir=/",
+            "-i",
+            f"PATH={PATH}",
+            "HOME=/root",
+        ]
         command += ["LANG=C.UTF-8", *_registry_environment(), "bash", "-c", script]
         options = {"capture_output": True, "stdin": subprocess.DEVNULL, **options}
         return subprocess.run(command, text=True, timeout=timeout, check=False, **options)
@@ -135,7 +144,7 @@ class Machine:
     def start(self, script: str, **options) -> subprocess.Popen:
         """A script that goes on beside the test; to be waited for."""
         command = ["nsenter", "--target", str(self._find_leader()), "--mount", "--uts", "--ipc"]
-        command += ["--net", "--pid", "--root", "--wd", "bash", "-c", script]
+        command += ["--net", "--pid", "--root", "env", "--chdir=/", "bash", "-c", script]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
 
     def _find_leader(self) -> int:

@@ -1,0 +1,23 @@
+"""One machine of each Debian, through all the tests beside this file, in their order."""
+
+import pytest
+
+from tests.systemd.booted import machine as machines
+from tests.systemd.booted.installation import Installation
+
+
+@pytest.fixture(scope="session", params=["trixie", "bookworm"])
+def site(request):
+    """Debian 13 and 12, each with this checkout in it."""
+    if reason := machines.missing():
+        pytest.skip(reason)
+    machine = machines.Machine(machines.CACHE / f"run-{request.param}", request.param)
+    machine.destroy()
+    try:
+        machine.create()
+        machine.boot()
+        installation = Installation(machine)
+        installation.copy_checkout()
+        yield installation
+    finally:
+        machine.destroy()

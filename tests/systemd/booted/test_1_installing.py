@@ -1,0 +1,88 @@
+"""Installing on a fresh Debian: the API, an agent by hand, an agent by options, all once more."""
+
+import re
+import time
+
+import pytest
+
+from tests.systemd.booted.installation import AGENT, CA, HOST, NOTHING, SECRETS
+
+pytestmark = pytest.mark.install
+
+
+def test_the_api_runs_and_knows_no_device(site):
+    began = time.monotonic()
+    printed = site.install_api(f"--domain {HOST} --tls internal")
+    site.figures.append(f"install-api on a fresh machine: {time.monotonic() - began:.0f} s")
+    assert "--add-device" in printed
+    assert "install-edge --instance" in printed
+    site.ask(f"echo '127.0.0.1 {HOST}' >>/etc/hosts; echo no-such-token >/root/roof.token")
+    assert site.curl("/")[1]["service"] == "sunspool"
+    assert site.curl("/v1/ingest", NOTHING)[0] == 401
+    assert site.failed_units() == ""
+
+
+def test_an_agent_without_settings_is_installed_but_not_started(site):
+    printed = site.install_edge("--instance roof")
+    assert "VPS_INGEST_URL is required" in printed
+    assert "systemctl restart sunspool-edge@roof" in printed
+    assert site.ask(f"systemctl is-enabled {AGENT}") == "enabled"
+    assert "#SUNGROW_HOST=" in site.ask("cat /etc/sunspool/edge-roof.env")
+    site.ask(f"systemctl restart {AGENT}")  # is skipped, which is no failure
+    assert site.main_pid(AGENT) == 0
+    assert site.failed_units() == ""
+
+
+def test_it_runs_once_settings_and_token_are_there(site):
+    site.start_devices()
+    api = site.main_pid("sunspool-api")
+    assert re.fullmatch("[0-9a-f]{64}", site.add_device("roof"))
+    assert site.main_pid("sunspool-api") == api
+    site.ask(f"install -m 600 /root/roof.token {SECRETS}/edge-roof/vps_device_token")
+    settings = (
+        f"SUNGROW_HOST=127.0.0.1\\nSUNGROW_PORT=15020\\nDEVICE_ID=roof\\nUPLOAD_INTERVAL_S=1\\n"
+        f"VPS_INGEST_URL=https://{HOST}\\nVPS_CA_FILE=/etc/sunspool/root.crt\\n"
+    )
+    site.ask(f"cp {CA} /etc/sunspool/; printf '{settings}' >>/etc/sunspool/edge-roof.env")
+    site.ask(f"systemctl restart {AGENT}")
+    site.wait_for_news("roof")
+    status, sample = site.curl("/v1/realtime?device_id=roof")
+    assert status == 200
+    assert sample["pv_power_w"] >= 0
+    assert site.ask(f"systemctl show --property=StatusText --value {AGENT}") != ""
+
+
+def test_a_second_instance_is_set_up_by_options_and_leaves_the_first_alone(site):
+    first = site.main_pid(AGENT)
+    token = site.add_device("meter", "--kind p1")
+    options = f"--instance meter --url https://{HOST} --ca-file {CA}"
+    site.install_edge(options)
+    settings = "HW_P1_API=v1\\nHW_P1_PORT=15080\\nUPLOAD_INTERVAL_S=1\\n"
+    site.ask(f"printf '{settings}' >>/etc/sunspool/edge-meter.env")
+    site.install_edge("--instance meter --p1 127.0.0.1 --token-file -", stdin=None, input=token)
+    site.wait_for_news("meter")
+    assert site.main_pid(AGENT) == first
+
+
+def test_a_second_run_changes_nothing(site):
+    before = site.manifest()
+    printed = [
+        site.install_api(f"--domain {HOST} --tls internal"),
+        site.install_api(),
+        site.install_edge("--instance roof"),
+        site.install_edge(f"--instance meter --p1 127.0.0.1 --url https://{HOST} --ca-file {CA}"),
+    ]
+    assert re.findall(r"^    (?:write|restart|build|enable) .*", "".join(printed), re.M) == []
+    assert site.manifest() == before
+
+
+def test_a_dry_run_changes_nothing(site):
+    before = site.manifest()
+    for printed in (
+        site.install_api("--dry-run"),
+        site.install_api("--purge --dry-run"),
+        site.install_edge("--instance roof --purge --dry-run"),
+        site.install_edge("--instance new --sungrow 192.0.2.1 --dry-run"),
+    ):
+        assert "==> " in printed
+    assert site.manifest() == before
