@@ -52,7 +52,9 @@ class Agent:
         clock = Clock(spool.newest_ts())
         self._source = open_source(settings, lambda: clock.stamp().ts, self.stop)
         self._uploader = Uploader(settings, spool, heard_time=clock.compare)
-        self._poller = Poller(settings, self._source, spool, clock, self._uploader, systemd)
+        self._poller = Poller(
+            settings, self._source, spool, clock, self._uploader, systemd, self.stop
+        )
         self._poll = Loop("poll", self._poller.tick, self.stop, pass_s=pass_s)
         self._upload = Loop("upload", self._uploader.tick, self.stop, self._upload_rest, pass_s)
 

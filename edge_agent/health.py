@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -25,6 +26,8 @@ class HealthFile:
         self._device_id = device_id
         self._started = monotonic()
         self._broken = False
+        with suppress(OSError):  # then writing fails as well, and says so
+            path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, **values: Any) -> None:
         """Replace the file; a file that can not be written is logged once and stops nothing."""
@@ -36,7 +39,6 @@ class HealthFile:
             **values,
         }
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._new.write_text(json.dumps(health) + "\n")
             self._new.replace(self._path)
         except OSError as error:

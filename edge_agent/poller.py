@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable
 from datetime import datetime
+from threading import Event
 from time import monotonic
 from typing import Any
 
@@ -64,6 +65,7 @@ class Poller:
         clock: Clock,
         uploader: Uploader,
         systemd: Systemd,
+        stop: Event,
         now: Callable[[], float] = monotonic,
     ):
         self.error: str | None = None
@@ -72,6 +74,7 @@ class Poller:
         self._clock = clock
         self._uploader = uploader
         self._systemd = systemd
+        self._stop = stop
         self._health = HealthFile(settings.health_path, settings.device_id)
         self._now = now
         self._schedule = Schedule(settings.poll_interval_s, now())
@@ -144,6 +147,8 @@ class Poller:
         logs.event(log, logging.DEBUG, "poll_ok", msg, **fields)
 
     def _fail(self, cause: str) -> None:
+        if self._stop.is_set():
+            return  # it was we who ended the poll
         self.error = cause
         now = self._now()
         self._logged = {old: at for old, at in self._logged.items() if now - at < REPEAT_S}

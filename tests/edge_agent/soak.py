@@ -38,7 +38,7 @@ def main() -> None:
     clock = Clock(wall=lambda: START + timedelta(seconds=now), boot_s=lambda: now)
     source = open_source(settings, lambda: clock.stamp().ts, stop)
     uploader = Uploader(settings, spool)
-    poller = Poller(settings, source, spool, clock, uploader, Systemd({}), now=lambda: now)
+    poller = Poller(settings, source, spool, clock, uploader, Systemd({}), stop, now=lambda: now)
     upload = Loop("upload", uploader.tick, stop)
     upload.start()
     for poll in range(1, polls + 1):

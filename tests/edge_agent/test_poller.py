@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from threading import Event
 
 import pytest
 
@@ -106,6 +107,7 @@ class Bench:
         self.uploader = Uploader(self.settings, self.spool)
         self.device = Device(self.clock, *answers)
         self.now = 0.0
+        self.stop = Event()
         self.poller = Poller(
             self.settings,
             self.device,
@@ -113,6 +115,7 @@ class Bench:
             self.clock,
             self.uploader,
             Systemd({}),
+            self.stop,
             now=lambda: self.now,
         )
 
@@ -194,6 +197,14 @@ def test_a_cause_is_logged_once_a_minute_and_when_it_is_over(bench, caplog):
     told = [(r.event, getattr(r, "fields", {}).get("cause")) for r in caplog.records]
     dead = ("poll_failed", "dead")
     assert told == [dead, dead, ("poll_failed", "buried"), ("poll_recovered", None)]
+
+
+def test_a_poll_that_the_stop_ended_is_no_failure(bench, caplog):
+    one = bench(SourceError("the agent stops"))
+    one.stop.set()
+    one.poll()
+    assert caplog.records == []
+    assert one.health()["last_error"] is None
 
 
 def test_a_device_with_nothing_new_is_well(bench):
