@@ -1,0 +1,227 @@
+"""One paced Modbus connection to the dongle; pymodbus, and its errors, end here.
+
+A WiNet-S bears one client that asks one thing at a time, with pauses. So there is one request in
+flight, INTER_REGISTER_DELAY_MS of quiet after each reply, and MIN_POLL_GAP_S between the first
+requests of two polls. All are counted from the reply, which is never before the dongle has seen
+the request. Whatever else than a sound reply comes ends the connection: what a late or foreign
+reply means is anybody's guess.
+"""
+
+import logging
+import socket
+from threading import Event
+from time import monotonic
+
+from pymodbus.client import ModbusTcpClient
+from pymodbus.exceptions import ConnectionException, ModbusException
+
+MIN_POLL_GAP_S = 5.0
+REQUEST_S = 5.0  # for one reply, or for connecting
+POLL_S = 15.0  # for all replies of a poll
+STOP_CHECK_S = 0.2
+
+_READ = 4  # function code: input registers
+_EXCEPTIONS = {
+    1: "illegal function",
+    2: "illegal address",
+    3: "illegal value",
+    4: "device failure",
+    6: "device busy",
+    10: "gateway path unavailable",
+    11: "no answer behind the dongle, is SUNGROW_SLAVE_ID right?",
+}
+
+
+class LinkLost(Exception):
+    """No connection, or none any more; the text says why and what to look at."""
+
+
+class Refused(Exception):
+    """The inverter answered with an exception code instead of words."""
+
+    def __init__(self, code: int):
+        meaning = _EXCEPTIONS.get(code)
+        super().__init__(f"exception {code}" + (f", {meaning}" if meaning else ""))
+        self.code = code
+
+
+class Stopping(Exception):
+    """The agent stops; nothing more is asked."""
+
+
+class Link:
+    """A connection to one unit, opened when a poll begins without one."""
+
+    def __init__(self, host: str, port: int, unit: int, delay_s: float, stop: Event):
+        self.where = f"{host}:{port}"
+        self._address = (host, port)
+        self._unit = unit
+        self._delay_s = delay_s
+        self._stop = stop
+        self._client: _Client | None = None
+        self._quiet_until = 0.0
+        self._next_poll = 0.0
+        self._first = True
+        self._time_left_s = 0.0
+        logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # we say it once, in our words
+
+    def begin_poll(self) -> bool:
+        """Wait until a poll may begin, and connect if need be; whether the connection is new."""
+        self._pause_until(self._next_poll)
+        self._first = True
+        self._time_left_s = POLL_S
+        if self._client is not None:
+            return False
+        self._client = self._connect()
+        return True
+
+    def read(self, start: int, count: int) -> list[int]:
+        """The words from `start` on; raises Refused, or LinkLost when the connection is gone."""
+        if self._client is None:
+            raise LinkLost(f"not connected to {self.where}")
+        self._pause_until(self._quiet_until)
+        began = monotonic()
+        try:
+            return self._client.words(start, count, self._unit, self._time_left_s)
+        except Refused:
+            raise
+        except (_Silence, _Closed, _Garbled, OSError, ModbusException) as error:
+            self.close()
+            raise LinkLost(f"{self.where} {_complaint(error)} (at {start})") from error
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            now = monotonic()
+            self._time_left_s -= now - began
+            self._quiet_until = now + self._delay_s
+            if self._first:
+                self._first = False
+                self._next_poll = now + MIN_POLL_GAP_S
+
+    def close(self) -> None:
+        """Hang up; may be called twice."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _connect(self) -> "_Client":
+        try:
+            connected = socket.create_connection(self._address, timeout=REQUEST_S)
+        except (OSError, UnicodeError) as error:
+            self._next_poll = monotonic() + MIN_POLL_GAP_S
+            raise LinkLost(f"{self.where} {_unreachable(error)}") from error
+        return _Client(connected, self._stop)
+
+    def _pause_until(self, moment: float) -> None:
+        while (left := moment - monotonic()) > 0:
+            if self._stop.wait(left):
+                break
+        if self._stop.is_set():
+            raise Stopping("the agent stops")
+
+
+class _Silence(Exception):
+    """No reply in time."""
+
+
+class _Closed(Exception):
+    """The other side hung up."""
+
+
+class _Garbled(Exception):
+    """Bytes that are no reply to what was asked."""
+
+
+class _Client(ModbusTcpClient):
+    """pymodbus on a connection that is made for it, with its waits bounded by the wall clock.
+
+    By itself it would repeat requests and connect anew in the middle of a poll, skip replies to
+    other requests, and wait for as long as single bytes drip in.
+    """
+
+    def __init__(self, connected: socket.socket, stop: Event):
+        super().__init__("", timeout=REQUEST_S, retries=0, trace_packet=self._check)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = connected
+        self._stop = stop
+        self._deadline = 0.0
+        self._served = self._refused = b""
+
+    def words(self, start: int, count: int, unit: int, within_s: float) -> list[int]:
+        """Read once; raises Refused, _Silence, _Closed, _Garbled, OSError or ModbusException."""
+        self._deadline = monotonic() + min(within_s, REQUEST_S)
+        self._refuse_leftovers()
+        reply = self.read_input_registers(start, count=count, device_id=unit)
+        if reply.isError():
+            raise Refused(reply.exception_code)
+        if len(reply.registers) != count:
+            raise _Garbled
+        return reply.registers
+
+    def connect(self) -> bool:
+        """Never, if the connection is gone: the dongle needs a pause first."""
+        return self.connected
+
+    def recv(self, size: int | None) -> bytes:
+        """The next bytes, until the deadline."""
+        while not self._stop.is_set():
+            left = self._deadline - monotonic()
+            if left <= 0:
+                raise _Silence
+            self.socket.settimeout(min(left, STOP_CHECK_S))
+            try:
+                data = self.socket.recv(4096)
+            except TimeoutError:
+                continue
+            if not data:
+                raise _Closed
+            return data
+        raise Stopping("the agent stops")
+
+    def _refuse_leftovers(self) -> None:
+        """Find out what came since the last reply: nothing may have."""
+        self.socket.settimeout(0)
+        try:
+            raise _Garbled if self.socket.recv(4096) else _Closed
+        except BlockingIOError:
+            self.socket.settimeout(REQUEST_S)
+
+    def _check(self, sending: bool, data: bytes) -> bytes:
+        """Let a packet pass; what comes must be the beginning of a reply to what was sent."""
+        if sending:
+            size = int.from_bytes(data[10:12], "big") * 2
+            self._served = data[:4] + (size + 3).to_bytes(2, "big") + data[6:8] + bytes([size])
+            self._refused = data[:4] + bytes([0, 3, data[6], _READ | 0x80])
+            self._lengths = (9 + size, 9)
+        elif not any(
+            len(data) <= length and head.startswith(data[: len(head)])
+            for head, length in zip((self._served, self._refused), self._lengths, strict=True)
+        ):
+            raise _Garbled
+        return data
+
+
+def _complaint(error: Exception) -> str:
+    match error:
+        case _Silence():
+            return "does not answer in time (timeout): is another client connected to the dongle?"
+        case _Closed() | ConnectionError() | ConnectionException():
+            return "closed the connection: is another client connected to the dongle?"
+        case _Garbled() | ModbusException():
+            return "sent something that is no reply to what was asked"
+    return f"is lost: {error}"
+
+
+def _unreachable(error: OSError | UnicodeError) -> str:
+    match error:
+        case ConnectionRefusedError():
+            return (
+                "refuses connections (port closed): switch on Modbus TCP in the WiNet-S, "
+                "an update may have switched it off; is SUNGROW_PORT right?"
+            )
+        case TimeoutError():
+            return "can not be reached (timeout): is SUNGROW_HOST right, is the dongle on?"
+        case socket.gaierror() | UnicodeError():
+            return f"is not known: is SUNGROW_HOST right? ({error})"
+    return f"can not be reached: {error}"
