@@ -106,18 +106,7 @@ class Machine:
 
     def run(self, script: str, timeout: float = 120, **options) -> subprocess.CompletedProcess:
         """Run a shell script in it as root; the result is text, not checked."""
-        command = ["nsenter", "--target", str(self._find_leader()), "--mount", "--uts", "--ipc"]
-        command += [
-            "--net",
-            "--pid",
-            "--root",
-            "env",
-            "--chdir=/",
-            "-i",
-            f"PATH={PATH}",
-            "HOME=/root",
-        ]
-        command += ["LANG=C.UTF-8", *_registry_environment(), "bash", "-c", script]
+        command = self._inside(script, "-i", f"PATH={PATH}", "HOME=/root", *_registries())
         options = {"capture_output": True, "stdin": subprocess.DEVNULL, **options}
         return subprocess.run(command, text=True, timeout=timeout, check=False, **options)
 
@@ -143,9 +132,13 @@ class Machine:
 
     def start(self, script: str, **options) -> subprocess.Popen:
         """A script that goes on beside the test; to be waited for."""
-        command = ["nsenter", "--target", str(self._find_leader()), "--mount", "--uts", "--ipc"]
-        command += ["--net", "--pid", "--root", "env", "--chdir=/", "bash", "-c", script]
+        command = self._inside(script)
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
+
+    def _inside(self, script: str, *environment: str) -> list[str]:
+        enter = ["nsenter", "--target", str(self._find_leader()), "--mount", "--uts", "--ipc"]
+        enter += ["--net", "--pid", "--root", "env", "--chdir=/", *environment]
+        return [*enter, "bash", "-c", script]
 
     def _find_leader(self) -> int:
         """The machine's first process, as seen from here."""
@@ -226,7 +219,7 @@ def _copy_registries(tree: Path) -> None:
         shutil.copy(AUTHORITIES, tree / AUTHORITIES[1:])
 
 
-def _registry_environment() -> list[str]:
+def _registries() -> list[str]:
     """pip's and the proxies' environment of this machine."""
     names = (
         "PIP_INDEX_URL",
