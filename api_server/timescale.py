@@ -1,0 +1,128 @@
+"""What the database can do: no TimescaleDB, its Apache edition or its Community edition.
+
+The database itself is asked, with nothing that is denied to its ordinary owner.
+"""
+
+import re
+
+import psycopg2
+from psycopg2 import errorcodes
+from psycopg2.extensions import connection as Connection
+
+MINIMUM = (2, 18, 1)  # before it an insert with ON CONFLICT into compressed chunks can lose rows
+
+# Without the preloaded library CREATE EXTENSION ends the connection, so it must be known before;
+# SHOW shared_preload_libraries is denied to an ordinary role, but the loader's own setting shows.
+_EXTENSION = """
+    SELECT installed_version, default_version,
+        EXISTS (SELECT FROM pg_settings WHERE name = 'timescaledb.disable_load') AS preloaded,
+        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+        OR has_database_privilege(current_database(), 'CREATE') AND EXISTS (
+            SELECT FROM pg_available_extension_versions AS one
+            WHERE one.name = 'timescaledb' AND one.version = default_version
+            AND (trusted OR NOT superuser)) AS may_create
+    FROM pg_available_extensions WHERE name = 'timescaledb'
+"""
+_SCHEMA = """
+    SELECT nspname FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
+    WHERE extname = 'timescaledb'
+"""
+_PROBE = """
+    CREATE EXTENSION IF NOT EXISTS timescaledb;
+    CREATE TABLE sunspool_probe (ts timestamptz NOT NULL);
+    SELECT create_hypertable('sunspool_probe', 'ts');
+    CREATE MATERIALIZED VIEW sunspool_probe_hourly WITH (timescaledb.continuous) AS
+    SELECT time_bucket('1 hour', ts) AS bucket FROM sunspool_probe GROUP BY 1 WITH NO DATA;
+"""
+_RETENTION = """
+    SELECT hypertable_name FROM timescaledb_information.jobs
+    WHERE proc_name = 'policy_retention' AND hypertable_name IN ('sungrow_samples', 'p1_samples')
+    ORDER BY 1
+"""
+
+
+class Unusable(Exception):
+    """TimescaleDB is there in a state that nothing should be built on; the text says what to do."""
+
+
+def lack(conn: Connection, need: str) -> str | None:
+    """Why this database has not what a migration needs, or None if it has.
+
+    Needs are `timescaledb`, `continuous aggregates` and, with `no ` before them, their opposites.
+    The caller is in a transaction. Raises Unusable.
+    """
+    if need.startswith("no "):
+        return None if lack(conn, need[3:]) else f"this database has {need[3:]}"
+    missing = _extension_lack(conn)
+    if missing or need == "timescaledb":
+        return missing
+    return _continuous_aggregates_lack(conn)
+
+
+def find_schema(conn: Connection) -> str | None:
+    """The schema that TimescaleDB's functions are in, None without the extension."""
+    with conn.cursor() as cursor:
+        cursor.execute(_SCHEMA)
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def find_retention(conn: Connection) -> list[str]:
+    """The tables of samples from which a policy drops old chunks."""
+    if not find_schema(conn):
+        return []
+    with conn.cursor() as cursor:
+        cursor.execute(_RETENTION)
+        return [name for (name,) in cursor.fetchall()]
+
+
+def _extension_lack(conn: Connection) -> str | None:
+    with conn.cursor() as cursor:
+        cursor.execute(_EXTENSION)
+        row = cursor.fetchone()
+    if row is None:
+        return "TimescaleDB is not installed on this server"
+    installed, default, preloaded, may_create = row
+    if not preloaded:
+        if installed:
+            raise Unusable(
+                "this database uses TimescaleDB, and the server does not preload it: "
+                "set shared_preload_libraries = 'timescaledb' and restart PostgreSQL"
+            )
+        return "TimescaleDB is installed but not in shared_preload_libraries"
+    _refuse_old(installed, default)
+    if not installed and not may_create:
+        return "this role may not create the extension timescaledb: a superuser has to"
+    return None
+
+
+def _refuse_old(installed: str | None, default: str) -> None:
+    if _number(installed or default) >= MINIMUM:
+        return
+    least = ".".join(map(str, MINIMUM))
+    way = "upgrade its package"
+    if installed and _number(default) >= MINIMUM:
+        way = "let a superuser run ALTER EXTENSION timescaledb UPDATE as the first of a session"
+    raise Unusable(
+        f"TimescaleDB {installed or default} can lose rows; {least} is the least: {way}, "
+        "or take it out of shared_preload_libraries of a server that does not use it"
+    )
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(digits) for digits in re.findall(r"\d+", version)[:3])
+
+
+def _continuous_aggregates_lack(conn: Connection) -> str | None:
+    """Try one: the Apache edition knows the statement and refuses it."""
+    with conn.cursor() as cursor:
+        cursor.execute("SAVEPOINT probe")
+        try:
+            cursor.execute(_PROBE)
+        except psycopg2.Error as error:
+            if error.pgcode != errorcodes.FEATURE_NOT_SUPPORTED:
+                raise
+            return "TimescaleDB here is the Apache edition, which has no continuous aggregates"
+        finally:
+            cursor.execute("ROLLBACK TO SAVEPOINT probe")
+    return None

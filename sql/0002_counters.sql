@@ -1,0 +1,58 @@
+-- What lifetime counters say of a stretch of time, and how stretches add up. The one rule of
+-- energy is counter_step: everything else hands readings to it.
+
+-- The first and the last reading in a stretch and the energy between them.
+CREATE TYPE counter_span AS (
+    first_kwh double precision,
+    first_ts timestamptz,
+    last_kwh double precision,
+    last_ts timestamptz,
+    kwh double precision
+);
+
+-- The energy from one reading to the next: nothing if the counter fell (it starts anew) or rose
+-- more than max_power_w can in that time. A counter moves in ticks, and one tick may come at once.
+CREATE FUNCTION counter_step(
+    from_kwh double precision, from_ts timestamptz, to_kwh double precision, to_ts timestamptz,
+    max_power_w double precision, tick_kwh double precision
+) RETURNS double precision LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN to_kwh - from_kwh BETWEEN 0
+        AND max_power_w * extract(epoch FROM to_ts - from_ts)::double precision / 3.6e6 + tick_kwh
+    THEN to_kwh - from_kwh ELSE 0
+END;
+
+-- The span of one quarter from its first, last, lowest and highest reading. If it ends lower than
+-- it began, the counter fell in between: it rose to the highest before, from the lowest after.
+CREATE FUNCTION counter_quarter(
+    first_kwh double precision, first_ts timestamptz, last_kwh double precision,
+    last_ts timestamptz, low_kwh double precision, high_kwh double precision,
+    max_power_w double precision, tick_kwh double precision
+) RETURNS counter_span LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN first_kwh IS NULL THEN NULL
+    WHEN last_kwh >= first_kwh THEN ROW(
+        first_kwh, first_ts, last_kwh, last_ts,
+        counter_step(first_kwh, first_ts, last_kwh, last_ts, max_power_w, tick_kwh)
+    )::counter_span
+    ELSE ROW(
+        first_kwh, first_ts, last_kwh, last_ts,
+        counter_step(first_kwh, first_ts, high_kwh, last_ts, max_power_w, tick_kwh)
+        + counter_step(low_kwh, first_ts, last_kwh, last_ts, max_power_w, tick_kwh)
+    )::counter_span
+END;
+
+CREATE FUNCTION counter_add(
+    sum counter_span, next counter_span, max_power_w double precision, tick_kwh double precision
+) RETURNS counter_span LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN ROW(
+    (sum).first_kwh, (sum).first_ts, (next).last_kwh, (next).last_ts,
+    (sum).kwh + (next).kwh + counter_step(
+        (sum).last_kwh, (sum).last_ts, (next).first_kwh, (next).first_ts, max_power_w, tick_kwh
+    )
+)::counter_span;
+
+-- Joins spans in order of time, with the steps between them; spans that are NULL do not count.
+CREATE AGGREGATE counter_sum(counter_span, double precision, double precision) (
+    SFUNC = counter_add, STYPE = counter_span, PARALLEL = SAFE
+);
