@@ -3,13 +3,14 @@
 import os
 from collections.abc import Mapping
 
-from flask import Flask, Response, request
+from flask import Flask, Response
 
 
 def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     """Build the app; raises InvalidSettings. It connects to its servers on the first request."""
     from api_server import (
         auth,
+        bodies,
         capacity,
         config,
         cors,
@@ -38,8 +39,7 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
 
     @app.after_request
     def drop_rest_of_body(response: Response) -> Response:
-        # A proxy that is still sending would not see an early answer.
-        request.stream.read(settings.max_request_bytes)
+        bodies.drop(settings.max_request_bytes)
         return response
 
     return app

@@ -3,7 +3,8 @@
 import os
 import sys
 
-from api_server import config, migrate
+from api_server.config import load
+from api_server.migrate import SchemaProblem, check
 from edge_agent.environment import InvalidSettings
 from edge_agent.logs import JsonLines
 
@@ -13,6 +14,7 @@ threads = int(os.environ.get("GUNICORN_THREADS") or 8)
 timeout = 30
 graceful_timeout = 12
 keepalive = 75
+limit_request_line = 8190
 worker_tmp_dir = "/dev/shm"  # noqa: S108 - its heartbeat file must not touch a disk
 control_socket_disable = True
 proc_name = "sunspool-api"
@@ -38,13 +40,13 @@ logconfig_dict = {
 def on_starting(server):
     """In the master, before any worker: what can not work must end gunicorn, not its workers."""
     try:
-        settings = config.load(os.environ)
-        migrate.check(settings)
+        settings = load(os.environ)
+        check(settings)
     except InvalidSettings as error:
         for problem in error.problems:
             server.log.error("%s", problem)
         sys.exit(78)
-    except migrate.SchemaProblem as error:
+    except SchemaProblem as error:
         server.log.error("%s", error)
         sys.exit(78)
     server.log.info("settings: %s", settings.shown(), extra={"event": "start"})

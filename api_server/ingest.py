@@ -2,13 +2,13 @@
 
 import json
 import logging
-import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, current_app, g, request
+from flask import Blueprint, current_app, g
 
+from api_server import bodies
 from api_server.config import Device, Settings
 from api_server.errors import problem
 from edge_agent import logs
@@ -16,14 +16,13 @@ from edge_agent.samples import KINDS, Problem, decode
 
 blueprint = Blueprint("ingest", __name__)
 log = logging.getLogger(__name__)
-TOO_LARGE = "The body is larger than MAX_REQUEST_BYTES allows."
 
 
 @blueprint.post("/v1/ingest")
 def ingest() -> dict[str, int]:
     """Store a batch of one device; answered after COMMIT."""
     settings: Settings = current_app.config["SETTINGS"]
-    samples = _samples(_body(settings.max_request_bytes))
+    samples = _samples(bodies.read(settings.max_request_bytes))
     if len(samples) > settings.max_samples_per_request:
         problem(413, f"At most {settings.max_samples_per_request} samples are taken at once.")
     if g.caller.writes is None:
@@ -61,50 +60,18 @@ def _store(device: Device, columns: dict[str, list[Any]], received: int) -> dict
     return counts
 
 
-def _body(limit: int) -> bytes:
-    """The body, inflated; ends the request with 411, 413, 415 or 422."""
-    if request.content_length is None:
-        problem(411, "A Content-Length is needed; chunked bodies are not taken.")
-    if request.content_length > limit:
-        problem(413, TOO_LARGE)
-    body = request.stream.read(limit + 1)
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding in ("gzip", "x-gzip"):
-        return _inflate(body, limit)
-    if encoding not in ("", "identity"):
-        problem(415, "Content-Encoding must be gzip or absent.")
-    return body
-
-
-def _inflate(body: bytes, limit: int) -> bytes:
-    inflater = zlib.decompressobj(wbits=31)
-    try:
-        inflated = inflater.decompress(body, limit + 1)
-    except zlib.error:
-        _malformed("The body is not valid gzip.")
-    if len(inflated) > limit:
-        problem(413, TOO_LARGE)
-    if not inflater.eof:
-        _malformed("The body is not complete gzip.")
-    return inflated
-
-
 def _samples(body: bytes) -> list[Any]:
     try:
         content = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        _malformed("The body must be valid JSON in UTF-8.")
+        bodies.malformed("The body must be valid JSON in UTF-8.")
     if not isinstance(content, dict) or not isinstance(content.get("samples"), list):
-        _malformed('The body must be an object with a list "samples".')
+        bodies.malformed('The body must be an object with a list "samples".')
     return content["samples"]
 
 
 def _refuse_constant(_name: str) -> None:
     raise ValueError("NaN and Infinity are not JSON")
-
-
-def _malformed(msg: str) -> None:
-    problem(422, [{"loc": ["body"], "msg": msg, "type": "malformed"}])
 
 
 def _entry(one: Problem, samples: list[Any], device: Device) -> dict[str, Any]:

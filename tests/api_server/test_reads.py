@@ -132,7 +132,7 @@ def test_methods_and_paths_that_do_not_exist_say_so_in_json(roof):
     assert wrong.status == 405
     assert "POST" in wrong.headers["Allow"]
     assert roof.ask("DELETE", "/v1/realtime?device_id=roof").status == 405
-    for path in ("/v1/nothing", "/nothing", "/v1/", "//", "/v1/realtime/"):
+    for path in ("/v1/nothing", "/nothing", "/v1/", "/v1/realtime/"):
         answer = roof.get(path)
         assert answer.status == 404, path
         assert set(answer.json) == {"detail"}
