@@ -26,11 +26,9 @@ def house_meter(
     house: House, start: datetime, speed: float = 1.0, v1: bool = False
 ) -> Callable[[], dict[str, Any]]:
     """What a meter in this house tells whenever it is asked, as API v2 or v1 puts it."""
-    clock, meter, one_at_a_time = (
-        SimulatedTime(start, speed),
-        BelgianMeter(house, start),
-        threading.Lock(),
-    )
+    clock, one_at_a_time = SimulatedTime(start, speed), threading.Lock()
+    meter = BelgianMeter(house, start)
+    meter.measurement(start)  # the years before take a moment, which no client should wait for
 
     def measure() -> dict[str, Any]:
         with one_at_a_time:
