@@ -73,7 +73,7 @@ class House:
         }
         for device_id, agent in self.agents.items():
             self._begin(f"the agent of {device_id}", [agent])
-            _say(f"agent       {device_id}, spool {agent.env['SPOOL_PATH']}")
+            _say(f"agent       {device_id}, spool {self.spool_of(device_id)}")
 
     def _begin(self, what: str, servers: list[Server]) -> None:
         self.stages.insert(0, servers)
@@ -123,6 +123,10 @@ class House:
             "HW_P1_SERIAL": told["serial"],
             "HW_P1_TOKEN": told["token"],
         }
+
+    def spool_of(self, device_id: str) -> Path:
+        """The spool of a device's agent."""
+        return Path(self.agents[device_id].env["SPOOL_PATH"])
 
     def check(self) -> None:
         """Fail if a program has ended by itself."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from edge_agent.spool_status import read_status
 from scripts.demonstration.house import INVERTER, METER, ZONE, House
 from tests.servers import ServerFailed
 
@@ -27,7 +28,7 @@ def watch(house: House, seconds: float | None) -> None:
             if sample and sample["ts"] != newest[device_id]:
                 newest[device_id] = sample["ts"]
                 shown[device_id] += 1
-                depth = house.agents[device_id].health().get("spool_count", "?")
+                depth = read_status(house.spool_of(device_id))["pending"]
                 print(line(device_id, sample, depth), flush=True)
         if not told and all(shown.values()) and read_back(house):
             told = True
@@ -63,7 +64,7 @@ def ask(house: House, path: str) -> dict[str, Any] | None:
         connection.close()
 
 
-def line(device_id: str, sample: Mapping[str, Any], depth: object) -> str:
+def line(device_id: str, sample: Mapping[str, Any], depth: int) -> str:
     """One sample as a person reads it."""
     local = datetime.fromisoformat(sample["ts"]).astimezone(ZONE)
     age = (datetime.now(UTC) - local).total_seconds()
