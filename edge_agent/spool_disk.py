@@ -37,6 +37,7 @@ class Disk:
         self._chores: Generator[list[int] | None] | None = None
         self._reopen_at = self._replace_at = float("-inf")
         self._damaged: dict[str, dict[str, Any]] = {}  # the counters of files set aside
+        self._idle = False
         self._warned = False
 
     def start(self) -> None:
@@ -67,6 +68,11 @@ class Disk:
         try:
             file = self._file or self._open()
             result = action(file)
+        except SpoolFull:
+            if self._file:
+                with suppress(SpoolError):
+                    self._file.checkpoint()  # the next try needs less room
+            raise
         except SpoolFailed:
             self._let_go()
             raise
@@ -79,16 +85,18 @@ class Disk:
         try:
             self.run(action)
         except SpoolFull:
-            if not self._reserve.give_up():
-                raise
-            event(log, logging.WARNING, "spool_reserve", "no room on the disk: gave up the reserve")
+            self._reserve.give_up()
             self.run(action)
 
     def _open(self) -> SpoolFile:
-        self._file = SpoolFile(self.path, self._max_mb)
+        try:
+            self._file = SpoolFile(self.path, self._max_mb)
+        except (SpoolFull, SpoolFailed):
+            self._reserve.give_up_if_needed()
+            raise
         if self._file.counters["last_id"] < self.counters["last_id"]:
             self._file.start_after(self.counters["last_id"])
-        self._chores = _all_chores(self._file, self._damaged)
+        self._chores, self._idle = _all_chores(self._file, self._damaged), False
         return self._file
 
     def _let_go(self) -> None:
@@ -112,21 +120,25 @@ class Disk:
 
     def chores(self, seconds: float) -> list[int]:
         """Salvage and thin for so long at most; returns the ids of the readings thinned."""
+        self._reserve.keep()
+        if self._idle and self._file and self._file.fill() < WARN_AGAIN_BELOW:
+            return []
         until = time.monotonic() + seconds
         thinned: list[int] = []
 
         def work(file: SpoolFile) -> None:
             self._warn(file.fill())
-            while (ids := next(self._chores, None)) is not None:
-                thinned.extend(ids)
-                if time.monotonic() > until:
+            self._idle = False
+            for ids in self._chores:
+                self._idle = ids is None
+                thinned.extend(ids or ())
+                if self._idle or time.monotonic() > until:
                     break
 
         with suppress(SpoolError):  # the next reading tries again, and tells if it is not stored
             self.delete(work)
         if self._file and self._chores.gi_frame is None:  # ended by an error: begin again
             self._chores = _all_chores(self._file, self._damaged)
-        self._reserve.keep()
         return thinned
 
     def _warn(self, fill: float) -> None:

@@ -38,7 +38,9 @@ CREATE TABLE IF NOT EXISTS set_aside (
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 PAGE_SIZE = 1024  # a third of the bytes written per reading with 4096: what wears out a card
-LOG_PAGES = 800  # checkpointed after so many; the log keeps that length and is overwritten in place
+LOG_PAGES = (
+    1600  # checkpointed after so many; the log keeps that length and is overwritten in place
+)
 CHECKED_MB = 64  # a larger file is not read from end to end before work starts
 FULL = 0.97  # the rest is kept for confirming and setting aside
 ROWS_UNMEASURED = 20  # the fill is asked for after so many, and always when it is high
@@ -269,6 +271,11 @@ class SpoolFile:
                 used = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
             self._fill, self._unmeasured = used / self._max_pages, 0
         return self._fill
+
+    def checkpoint(self) -> None:
+        """Move the log into the file, so that it is written from its beginning again."""
+        with named_errors(self.path):
+            self._one("PRAGMA wal_checkpoint(PASSIVE)")
 
     def close(self) -> None:
         """Let go of the file, whatever state it is in."""

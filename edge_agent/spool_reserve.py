@@ -1,10 +1,16 @@
 """A little room on the disk, kept so that deleting still works when everything else is full."""
 
+import logging
 import os
+from contextlib import suppress
 from pathlib import Path
+
+from edge_agent.logs import event
 
 RESERVE_BYTES = 2**20
 SPARE_BYTES = 8 * RESERVE_BYTES  # the reserve is only made where so much more is free
+
+log = logging.getLogger(__name__)
 
 
 class Reserve:
@@ -31,11 +37,16 @@ class Reserve:
         except OSError:
             self.give_up()  # half a reserve would look like one
 
-    def give_up(self) -> bool:
-        """Free the room; whether there was any."""
+    def give_up(self) -> None:
+        """Free the room."""
         self._kept = False
-        try:
+        with suppress(OSError):
             self._path.unlink()
-        except OSError:
-            return False
-        return True
+            event(log, logging.WARNING, "spool_reserve", "no room on the disk: reserve given up")
+
+    def give_up_if_needed(self) -> None:
+        """Free the room if the disk has none."""
+        with suppress(OSError):
+            disk = os.statvfs(self._path.parent)
+            if disk.f_bavail * disk.f_frsize < RESERVE_BYTES // 4:
+                self.give_up()

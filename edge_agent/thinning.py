@@ -2,7 +2,7 @@
 
 Lifetime counters keep the energies exact; only the shape between two kept readings is lost.
 Inverter readings go before meter readings (the capacity tariff needs those). When that is not
-enough, the same again with one per quarter, per hour, per day.
+enough, the same again with one per quarter, then per hour.
 """
 
 import logging
@@ -16,7 +16,7 @@ from edge_agent.spool_file import SpoolFile
 from edge_agent.spool_row import Row
 
 NEARLY_FULL, ENOUGH_ROOM = 0.90, 0.85
-INTERVALS_S = (60, 900, 3600, 86400)
+INTERVALS_S = (60, 900, 3600)
 ROWS_PER_STEP = 500  # one transaction, small enough for the reserve
 
 log = logging.getLogger(__name__)
@@ -24,24 +24,21 @@ log = logging.getLogger(__name__)
 
 def thin(file: SpoolFile) -> Iterator[list[int]]:
     """Thin one stretch per step, giving the deleted ids, until there is enough room."""
-    before = file.counters["thinned"]
     for interval_s in INTERVALS_S:
+        if file.fill() < NEARLY_FULL:
+            return
+        before = file.counters["thinned"]
         for meter in (False, True):
             start = 0
-            while rows := file.from_id(start, ROWS_PER_STEP):
+            while file.fill() >= ENOUGH_ROOM and (rows := file.from_id(start, ROWS_PER_STEP)):
                 ids, start = _superfluous(rows, interval_s, meter)
                 if ids:
                     file.thin(ids)
                 yield ids
-                if file.fill() < ENOUGH_ROOM:
-                    _report(file.counters["thinned"] - before, interval_s)
-                    return
-    _report(file.counters["thinned"] - before, INTERVALS_S[-1])
-
-
-def _report(count: int, interval_s: int) -> None:
-    msg = f"the spool is nearly full: removed {count} readings, kept one per {interval_s} s"
-    event(log, logging.WARNING, "spool_thinned", msg, thinned=count, interval_s=interval_s)
+        if count := file.counters["thinned"] - before:
+            msg = f"the spool is nearly full: removed {count} readings, kept one per {interval_s} s"
+            fields = {"thinned": count, "interval_s": interval_s}
+            event(log, logging.WARNING, "spool_thinned", msg, **fields)
 
 
 def _superfluous(rows: list[Row], interval_s: int, meter: bool) -> tuple[list[int], int]:

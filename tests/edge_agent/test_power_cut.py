@@ -13,7 +13,7 @@ from edge_agent.spool import Spool
 from tests.edge_agent.power_cut import Call, DiskModel, read_trace, trace
 
 ROOT = Path(__file__).parents[2]
-READINGS = 300
+READINGS = 900
 
 
 @dataclass

@@ -185,11 +185,11 @@ def test_the_file_is_opened_as_durable_as_promised(spool, path):
             for name in ("synchronous", "journal_mode", "wal_autocheckpoint", "secure_delete")
         ]
     )
-    assert asked == [2, "wal", 800, 1]
+    assert asked == [2, "wal", 1600, 1]
     for _ in range(3):
         fill(spool, range(300))
         spool.ack([entry.id for entry in spool.peek(300)])
-    assert path.with_name("spool.db-wal").stat().st_size < 2**20
+    assert path.with_name("spool.db-wal").stat().st_size < 2 * 2**20
     schema = sqlite3.connect(path).execute("SELECT sql FROM sqlite_master").fetchall()
     assert "AUTOINCREMENT" in str(schema)
 
