@@ -1,0 +1,101 @@
+"""A week's backlog of an inverter, from its spool over TLS into the database."""
+
+import io
+import time
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+import psycopg2
+
+from benchmarks import Laps, Row
+from benchmarks._load import inverter_sample
+from benchmarks._site import site
+from edge_agent import config
+from edge_agent.samples import SUNGROW
+from edge_agent.spool import Spool
+from edge_agent.spool_file import SpoolFile
+from edge_agent.spool_row import make_row
+from edge_agent.uploader import Uploader
+from tests.servers import Api, CertificateAuthority
+
+NAME = "Drain of a week's backlog over TLS"
+WEEK = 7 * 24 * 3600 // 5
+TARGET_S = 10.0
+DEVICE = "inverter-1"
+
+
+def run(rounds: int) -> list[Row]:
+    """Seconds to drain, and the ratio to COPY of the same rows."""
+    laps = Laps({"drain": [], "copy": []})
+    weeks = count()
+    with site() as place:
+        ca = CertificateAuthority(place.folder / "ca")
+        place.env["DEVICE_TOKENS"] = f"secret:{DEVICE}"
+        with Api(place.folder / "api", place.env, tls=ca.issue("api")) as api:
+            for number in range(rounds + 1):
+                samples = _week(next(weeks))
+                drained = _drain(place.folder / f"spool-{number}.db", samples, api, ca)
+                copied = _copy(place.url, _week(next(weeks)))
+                if number:
+                    laps.seconds["drain"].append(drained)
+                    laps.seconds["copy"].append(copied)
+    ratio, low, high = laps.ratios("drain", "copy")
+    drained = laps.median("drain")
+    note = f"{drained:.1f} s for {WEEK} samples, {WEEK / drained:.0f} a second; COPY "
+    note += f"{laps.median('copy'):.1f} s"
+    target = f"<= {TARGET_S:.0f} s on loopback"
+    return [Row(NAME, "COPY", ratio, low, high, target, drained <= TARGET_S, note)]
+
+
+def _week(number: int) -> list[dict]:
+    start = number * WEEK * 5 - 40_000_000
+    return [inverter_sample(DEVICE, start + 5 * n) for n in range(WEEK)]
+
+
+def _drain(path: Path, samples: list[dict], api: Api, ca: CertificateAuthority) -> float:
+    _fill(path, samples)
+    settings = config.load(
+        {
+            "SUNGROW_HOST": "127.0.0.1",
+            "VPS_INGEST_URL": api.url,
+            "VPS_DEVICE_TOKEN": "secret",
+            "VPS_CA_FILE": str(ca.file),
+            "DEVICE_ID": DEVICE,
+            "SPOOL_PATH": str(path),
+        }
+    )
+    spool = Spool(path)
+    uploader = Uploader(settings, spool)
+    start = time.perf_counter()
+    while spool.status()["pending"]:
+        if uploader.tick() and uploader.error:
+            raise RuntimeError(uploader.error)
+    elapsed = time.perf_counter() - start
+    uploader.close()
+    spool.close()
+    return elapsed
+
+
+def _fill(path: Path, samples: list[dict]) -> None:
+    """Write a spool in large transactions: how it was filled is not what is measured."""
+    file = SpoolFile(path, 1024)
+    for first in range(0, len(samples), 5000):
+        batch = samples[first : first + 5000]
+        file.insert([make_row(sample, "", 0.0, held=False) for sample in batch])
+    file.close()
+
+
+def _copy(url: str, samples: list[dict]) -> float:
+    """Seconds that COPY takes for the same rows, from memory."""
+    columns = SUNGROW.columns
+    lines = (
+        "\t".join("\\N" if row.get(name) is None else str(row[name]) for name in columns)
+        for row in ({"sample_count": 1, **sample} for sample in samples)
+    )
+    text = io.StringIO("\n".join(lines) + "\n")
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        start = time.perf_counter()
+        cursor.copy_from(text, "sungrow_samples", columns=columns)
+        connection.commit()
+        return time.perf_counter() - start
