@@ -3,11 +3,12 @@
 import os
 from collections.abc import Mapping
 
-from flask import Flask, Response
+from flask import Flask
 
 
 def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     """Build the app; raises InvalidSettings. It connects to its servers on the first request."""
+    # Here, so that the modules that need only a part of the package do not load all of it.
     from api_server import (
         auth,
         bodies,
@@ -27,6 +28,7 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     settings = config.load(environ)
     app = Flask("api_server", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.url_map.merge_slashes = False  # else //v1/... is redirected, by a page
     app.config["SETTINGS"] = settings
     app.extensions["store"] = Store(settings.database_url)
     app.extensions["cache"] = Cache(settings.redis_url, settings.cache_ttl_s)
@@ -34,12 +36,7 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     errors.register(app)
     cors.register(app, settings.cors_origins)
     app.before_request(auth.require_token)
+    app.after_request(lambda answer: bodies.drop_after(answer, settings.max_request_bytes))
     for module in (ingest, realtime, series, capacity, energy, health):
         app.register_blueprint(module.blueprint)
-
-    @app.after_request
-    def drop_rest_of_body(response: Response) -> Response:
-        bodies.drop(settings.max_request_bytes)
-        return response
-
     return app

@@ -24,13 +24,14 @@ def require_token() -> None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     # Looking a digest up takes a time that says nothing about any token.
     known = digest(token.strip().encode("latin-1", "replace"))
-    g.caller = _caller(known) if scheme.lower() == "bearer" else None
-    if g.caller is None:
-        if token.strip():
-            limits.count(f"logins:{_address()}")
+    caller = _caller(known) if scheme.lower() == "bearer" else None
+    if caller is None:
+        if token:
+            limits.count_failed_login(_address())
         detail = "A valid token is needed: Authorization: Bearer <token>"
         problem(401, detail, WWW_Authenticate="Bearer")
-    limits.count(f"requests:{known.hex()[:32]}")
+    limits.count_request(known)
+    g.caller = caller
 
 
 def _caller(token_digest: bytes) -> Caller | None:
@@ -43,7 +44,7 @@ def _caller(token_digest: bytes) -> Caller | None:
 
 
 def _address() -> str:
-    """Where the request comes from; the proxy on this machine says it in the last entry."""
+    """Where the request comes from; the proxy on this machine says it in its last entry."""
     if request.remote_addr in (None, "", "127.0.0.1", "::1") and request.access_route:
         return request.access_route[-1]
     return request.remote_addr or ""

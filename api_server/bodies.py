@@ -2,30 +2,34 @@
 
 import zlib
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from flask import request
-from werkzeug.exceptions import HTTPException
+from flask import Response, request
+from gunicorn.http.errors import ParseException
 
 from api_server.errors import problem
 
 TOO_LARGE = "The body is larger than MAX_REQUEST_BYTES allows."
-DROP_S = 1.0
+INCOMPLETE = "The body did not arrive completely."
+PIECE = 65_536
+DROP_S = 2.0  # a client that sends nothing for so long is not waited for
 
 
 def read(limit: int) -> bytes:
-    """The body, inflated; ends the request with 411, 413, 415 or 422."""
-    if request.content_length is None:
+    """The body, inflated; ends the request with 408, 411, 413, 415 or 422."""
+    length = request.content_length
+    if length is None:
         problem(411, "A Content-Length is needed; chunked bodies are not taken.")
-    if request.content_length > limit:
+    if length > limit:
         problem(413, TOO_LARGE)
-    body = request.stream.read(limit + 1)
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding in ("gzip", "x-gzip"):
-        return _inflate(body, limit)
-    if encoding not in ("", "identity"):
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
         problem(415, "Content-Encoding must be gzip or absent.")
-    return body
+    with suppress(OSError):
+        body = request.stream.read(length)
+        if len(body) == length:
+            return _inflate(body, limit) if "gzip" in encoding else body
+    problem(408, INCOMPLETE)
 
 
 def _inflate(body: bytes, limit: int) -> bytes:
@@ -36,8 +40,8 @@ def _inflate(body: bytes, limit: int) -> bytes:
         malformed("The body is not valid gzip.")
     if len(inflated) > limit:
         problem(413, TOO_LARGE)
-    if not inflater.eof:
-        malformed("The body is not complete gzip.")
+    if not inflater.eof or inflater.unused_data:
+        malformed("The body is not one complete gzip stream.")
     return inflated
 
 
@@ -46,17 +50,25 @@ def malformed(msg: str) -> NoReturn:
     problem(422, [{"loc": ["body"], "msg": msg, "type": "malformed"}])
 
 
-def drop(limit: int) -> None:
-    """Read what the client is still sending: a proxy that is writing would not see the answer.
+def drop_after(response: Response, limit: int) -> Response:
+    """Once an early answer is out, read what the client is still sending.
 
-    A client that sends nothing for a second is not waited for.
+    A proxy that is writing would see a broken connection instead of the answer. The answer goes
+    first: a client may as well wait for it before it sends anything.
     """
-    if not (request.content_length or "Transfer-Encoding" in request.headers):
-        return
-    socket = request.environ.get("gunicorn.socket")
-    if socket:
-        socket.settimeout(DROP_S)
-    with suppress(OSError, HTTPException):
-        request.stream.read(limit)
-    if socket:
-        socket.settimeout(None)
+    if response.status_code >= 400 and (request.content_length or _chunked()):
+        environ = request.environ
+        response.call_on_close(lambda: _drop(environ, limit))
+    return response
+
+
+def _chunked() -> bool:
+    return "Transfer-Encoding" in request.headers
+
+
+def _drop(environ: dict[str, Any], limit: int) -> None:
+    if "gunicorn.socket" in environ:
+        environ["gunicorn.socket"].settimeout(DROP_S)
+    with suppress(OSError, ParseException):
+        while limit > 0 and (piece := environ["wsgi.input"].read(PIECE)):
+            limit -= len(piece)

@@ -2,21 +2,35 @@
 
 import json
 import logging
+import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from edge_agent import logs
+
 TIMEOUT_S = 0.1
 REST_S = 5.0  # how long Redis is left alone after trouble
+LEASE_MS = 5000  # longer than a database may take to answer
+# What a Redis that answers nonsense makes its client raise, beside its own errors.
+TROUBLE = (redis.RedisError, OSError, ValueError, TypeError, LookupError, AttributeError)
+# Fills a key only while it holds the lease that was taken before the database was asked: what
+# came in since has deleted it, and an older sample must not hide the newer one.
+FILL = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+    redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+end
+"""
 
 log = logging.getLogger(__name__)
 
 
 class Cache:
-    """The latest sample of each device, under `realtime:{device_id}`."""
+    """The latest sample of each device under `realtime:{device_id}`, and counts of requests."""
 
     def __init__(self, url: str, ttl_s: int):
         self._redis = redis.Redis.from_url(
@@ -24,47 +38,69 @@ class Cache:
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
+            protocol=2,
         )
         self._ttl_s = ttl_s
+        self._in_trouble = False
         self._resting_until = 0.0
 
-    def get(self, device_id: str) -> dict[str, Any] | None:
-        """What is cached of a device, or None."""
-        text = self._ask("get", _key(device_id))
+    def get(self, device_id: str) -> Any:
+        """What is cached of a device, as parsed from JSON; None if that is nothing, or no JSON."""
+        text = self._ask(lambda: self._redis.get(_key(device_id)))
         try:
-            found = json.loads(text) if text else None
-        except ValueError:
+            return json.loads(text) if text else None
+        except (ValueError, RecursionError):
             return None
-        return found if isinstance(found, dict) else None
 
-    def put(self, device_id: str, sample: dict[str, Any]) -> None:
-        """Keep the latest sample of a device for a moment."""
-        self._ask("set", _key(device_id), json.dumps(sample), ex=self._ttl_s)
+    def lease(self, device_id: str) -> str | None:
+        """Ask for the right to fill an empty key; None if another has it."""
+        lease = json.dumps({"lease": secrets.token_hex(8)})
+        taken = self._ask(lambda: self._redis.set(_key(device_id), lease, nx=True, px=LEASE_MS))
+        return lease if taken else None
+
+    def fill(self, device_id: str, lease: str, sample: dict[str, Any]) -> None:
+        """Keep the latest sample of a device for a moment, unless a newer one has come since."""
+        values = (_key(device_id), lease, json.dumps(sample), self._ttl_s)
+        self._ask(lambda: self._redis.eval(FILL, 1, *values))
 
     def forget(self, device_id: str) -> None:
         """Drop what is cached of a device: it has newer samples."""
-        self._ask("delete", _key(device_id))
+        self._ask(lambda: self._redis.delete(_key(device_id)))
 
     def count(self, key: str, seconds: int) -> int:
         """One more of something; how many there were. 0 when Redis can not say."""
-        number = self._ask("incr", key)
-        if number == 1:
-            self._ask("expire", key, seconds)
-        return number or 0
+
+        def increment() -> int:
+            both = self._redis.pipeline(transaction=False)
+            both.set(key, 0, ex=seconds, nx=True)
+            both.incr(key)
+            return int(both.execute()[1])
+
+        return self._ask(increment) or 0
 
     def healthy(self) -> bool:
-        """Whether Redis answers now."""
-        return bool(self._ask("ping"))
+        """Whether Redis answers now; it is asked even while it rests."""
+        self._resting_until = 0.0
+        return self._ask(self._redis.ping) is True
 
-    def _ask(self, command: str, *arguments: Any, **options: Any) -> Any:
-        if time.monotonic() < self._resting_until:
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        now = time.monotonic()
+        if now < self._resting_until:
             return None
+        if self._in_trouble:
+            self._resting_until = now + REST_S  # one thread tries; the others do not wait with it
         try:
-            return getattr(self._redis, command)(*arguments, **options)
-        except (redis.RedisError, OSError, ValueError) as error:
+            answer = question()
+        except TROUBLE as error:
             self._resting_until = time.monotonic() + REST_S
-            log.warning("Redis: %s", error, extra={"event": "cache_trouble"})
+            if not self._in_trouble:
+                logs.event(log, logging.WARNING, "cache_trouble", f"Redis: {type(error).__name__}")
+            self._in_trouble = True
             return None
+        if self._in_trouble:
+            logs.event(log, logging.INFO, "cache_healed", "Redis answers again")
+        self._in_trouble, self._resting_until = False, 0.0
+        return answer
 
 
 def _key(device_id: str) -> str:

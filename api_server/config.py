@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import psycopg2
+from psycopg2 import extensions
+from redis.connection import parse_url
+
 from edge_agent import environment
 from edge_agent.environment import InvalidSettings, Setting
 from edge_agent.samples import DEVICE_ID, KINDS
@@ -53,9 +57,8 @@ def read_tokens(value: str) -> dict[bytes, frozenset[str]]:
             raise ValueError(f"entry {number} must read token:device_id or token:device_id+...")
         devices = frozenset(_device_id(number, one) for one in parts[1].split("+"))
         token = _token(number, parts[0])
-        if token in tokens:
-            raise ValueError(f"entry {number}: its token stands in an earlier entry already")
-        tokens[token] = devices
+        if tokens.setdefault(token, devices) != devices:
+            raise ValueError(f"entry {number}: its token reads other devices in an earlier entry")
     return tokens
 
 
@@ -90,21 +93,33 @@ def _origins(value: str) -> frozenset[str]:
     return origins
 
 
+def _database_url(value: str) -> str:
+    try:
+        extensions.parse_dsn(value)
+    except psycopg2.Error:
+        # Its own words may repeat a password.
+        raise ValueError("must be a libpq URL or DSN") from None
+    return value
+
+
+def _redis_url(value: str) -> str:
+    try:
+        parse_url(value)
+    except ValueError:
+        raise ValueError("must be a redis://, rediss:// or unix:// URL") from None
+    return value
+
+
 _ROLE = environment.pattern(r"[A-Za-z_][A-Za-z0-9_-]{0,62}", "the name of a PostgreSQL role")
 _DATABASE = (
-    Setting("DATABASE_URL", environment.text, required=True, secret=True),
+    Setting("DATABASE_URL", _database_url, required=True, secret=True),
     Setting("SITE_TIMEZONE", environment.zone, default=ZoneInfo("Europe/Brussels")),
-    Setting("MIGRATE_DATABASE_URL", environment.text, secret=True),
+    Setting("MIGRATE_DATABASE_URL", _database_url, secret=True),
     Setting("API_ROLE", _ROLE, default="sunspool"),
 )
 TABLE = (
     *_DATABASE,
-    Setting(
-        "REDIS_URL",
-        environment.pattern(r"(redis|rediss|unix)://\S+", "a redis://, rediss:// or unix:// URL"),
-        required=True,
-        secret=True,
-    ),
+    Setting("REDIS_URL", _redis_url, required=True, secret=True),
     Setting("DEVICE_TOKENS", device_tokens, required=True, secret=True, empty_counts=True),
     Setting("READ_TOKENS", read_tokens, default={}, secret=True),
     Setting("CACHE_TTL_S", environment.integer(1, 86_400), default=5),

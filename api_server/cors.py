@@ -12,18 +12,19 @@ def register(app: Flask, origins: frozenset[str]) -> None:
 
     @app.before_request
     def preflight() -> Response | None:
-        asked = "Access-Control-Request-Method" in request.headers
-        if request.method == "OPTIONS" and asked and request.headers.get("Origin") in origins:
+        if request.method == "OPTIONS" and request.headers.get("Origin") in origins:
             return Response(status=204)
         return None
 
     @app.after_request
     def allow(response: Response) -> Response:
         response.vary.add("Origin")
-        if request.headers.get("Origin") in origins:
+        if request.headers.get("Origin") not in origins:
+            return response
+        if request.method in ("GET", "HEAD", "OPTIONS"):
             response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
-            if request.method == "OPTIONS":
-                response.headers["Access-Control-Allow-Methods"] = "GET"
-                response.headers["Access-Control-Allow-Headers"] = "Authorization"
-                response.headers["Access-Control-Max-Age"] = PREFLIGHT_S
+        if request.method == "OPTIONS":
+            response.headers["Access-Control-Allow-Methods"] = "GET"
+            response.headers["Access-Control-Allow-Headers"] = "Authorization"
+            response.headers["Access-Control-Max-Age"] = PREFLIGHT_S
         return response

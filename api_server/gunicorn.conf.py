@@ -1,27 +1,35 @@
-"""How gunicorn runs the API: threads, JSON logs, no start on wrong settings or an old schema."""
+"""How gunicorn runs the API: threads, JSON logs, no start on wrong settings or an old schema.
 
+Where to bind and TLS are told on the command line.
+"""
+
+import logging
 import os
 import sys
 
 from api_server.config import load
 from api_server.migrate import SchemaProblem, check
+from edge_agent import logs
 from edge_agent.environment import InvalidSettings
-from edge_agent.logs import JsonLines
+
+WRONG_SETTINGS = 78  # EX_CONFIG of sysexits.h
 
 worker_class = "api_server.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
-threads = int(os.environ.get("GUNICORN_THREADS") or 8)
+threads = 8
 timeout = 30
-graceful_timeout = 12
+graceful_timeout = 10
 keepalive = 75
 limit_request_line = 8190
+limit_request_fields = 64
+forwarder_headers = ""  # no client moves the paths with a SCRIPT_NAME header
 worker_tmp_dir = "/dev/shm"  # noqa: S108 - its heartbeat file must not touch a disk
 control_socket_disable = True
 proc_name = "sunspool-api"
 logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"json": {"()": JsonLines}},
+    "formatters": {"json": {"()": logs.JsonLines}},
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
@@ -29,12 +37,14 @@ logconfig_dict = {
             "stream": "ext://sys.stderr",
         }
     },
-    "root": {"level": os.environ.get("LOG_LEVEL") or "INFO", "handlers": ["stderr"]},
+    "root": {"level": "INFO", "handlers": ["stderr"]},
     "loggers": {
         "gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True},
         "gunicorn.access": {"level": "WARNING", "handlers": [], "propagate": True},
     },
 }
+
+_log = logging.getLogger("api_server")
 
 
 def on_starting(server):
@@ -44,9 +54,14 @@ def on_starting(server):
         check(settings)
     except InvalidSettings as error:
         for problem in error.problems:
-            server.log.error("%s", problem)
-        sys.exit(78)
+            logs.event(_log, logging.ERROR, "wrong_setting", problem)
+        sys.exit(WRONG_SETTINGS)
     except SchemaProblem as error:
-        server.log.error("%s", error)
-        sys.exit(78)
-    server.log.info("settings: %s", settings.shown(), extra={"event": "start"})
+        logs.event(_log, logging.ERROR, "wrong_schema", str(error))
+        sys.exit(WRONG_SETTINGS)
+    logs.event(_log, logging.INFO, "start", "the API starts", settings=settings.shown())
+
+
+def on_exit(server):
+    """In the master, when all workers have ended."""
+    logs.event(_log, logging.INFO, "stop", "the API has stopped")

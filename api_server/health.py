@@ -10,6 +10,7 @@ from api_server.store import DatabaseUnavailable
 from edge_agent import __version__
 
 blueprint = Blueprint("health", __name__)
+HEALTH_S = 2.0
 NAMED = {"service": "sunspool", "version": __version__}
 
 
@@ -24,7 +25,7 @@ def health() -> tuple[dict[str, Any], int, dict[str, str]]:
     """The state of the database, its schema and Redis; not for the public proxy."""
     redis = "ok" if current_app.extensions["cache"].healthy() else "down"
     try:
-        with current_app.extensions["store"].connection() as connection:
+        with current_app.extensions["store"].connection(HEALTH_S) as connection:
             schema = "behind" if migrate.pending(connection) else "ok"
     except DatabaseUnavailable:
         parts = {"db": "down", "redis": redis, "schema": "unknown"}

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,10 +11,11 @@ from api_server import bodies
 from api_server.config import Device, Settings
 from api_server.errors import problem
 from edge_agent import logs
-from edge_agent.samples import KINDS, Problem, decode
+from edge_agent.samples import KINDS, Kind, Problem, decode
 
 blueprint = Blueprint("ingest", __name__)
 log = logging.getLogger(__name__)
+MAX_DETAILS = 200  # beyond, each bad sample is named once; agents read 64 KiB of an answer
 
 
 @blueprint.post("/v1/ingest")
@@ -25,25 +25,62 @@ def ingest() -> dict[str, int]:
     samples = _samples(bodies.read(settings.max_request_bytes))
     if len(samples) > settings.max_samples_per_request:
         problem(413, f"At most {settings.max_samples_per_request} samples are taken at once.")
-    if g.caller.writes is None:
+    device: Device | None = g.caller.writes
+    if device is None:
         problem(403, "This token may only read.")
-    device = g.caller.writes
-    if any(map(_foreign_to(device), samples)):
+    if _any_foreign(samples, device):
         problem(403, "This token may not write samples of that device.")
     columns, problems = decode(KINDS[device.kind], samples, datetime.now(UTC))
     if problems:
-        problem(422, [_entry(one, samples, device) for one in problems])
+        problem(422, _details(problems, samples, KINDS[device.kind]))
     return _store(device, columns, len(samples))
 
 
-def _foreign_to(device: Device) -> Callable[[Any], bool]:
-    """Whether a sample names another device; one without a proper name is merely invalid."""
+def _samples(body: bytes) -> list[Any]:
+    try:
+        content = json.loads(body.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        bodies.malformed("The body must be valid JSON in UTF-8.")
+    if not isinstance(content, dict) or not isinstance(content.get("samples"), list):
+        bodies.malformed('The body must be an object with a list "samples".')
+    return content["samples"]
 
-    def foreign(sample: Any) -> bool:
-        device_id = sample.get("device_id") if isinstance(sample, dict) else None
-        return isinstance(device_id, str) and device_id != device.device_id
 
-    return foreign
+def _refuse_constant(_name: str) -> None:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+def _any_foreign(samples: list[Any], device: Device) -> bool:
+    """Whether any sample names another device; one without a proper name is merely invalid."""
+    named = (sample.get("device_id") for sample in samples if isinstance(sample, dict))
+    return any(isinstance(name, str) and name != device.device_id for name in named)
+
+
+def _details(problems: list[Problem], samples: list[Any], kind: Kind) -> list[dict[str, Any]]:
+    """What to answer; a sample that is of another kind says just that."""
+    misplaced = {one.index: _other_kind(samples[one.index], kind) for one in problems}
+    told = {}
+    for one in problems:
+        other = misplaced[one.index]
+        msg = one.msg
+        if other:
+            msg = f"this token is for kind {kind.name}; write token:device:{other} in DEVICE_TOKENS"
+        key = one.index if other or len(problems) > MAX_DETAILS else (one.index, one.field)
+        entry = {"loc": ["samples", one.index, one.field], "msg": msg, "type": one.type}
+        told.setdefault(key, entry)
+    return list(told.values())
+
+
+def _other_kind(sample: Any, kind: Kind) -> str | None:
+    """The other kind whose required fields a sample has all, unless it has its own as well."""
+    if not isinstance(sample, dict):
+        return None
+    complete = [
+        other.name
+        for other in KINDS.values()
+        if all(field.name in sample for field in other.fields if field.required)
+    ]
+    return complete[0] if complete and kind.name not in complete else None
 
 
 def _store(device: Device, columns: dict[str, list[Any]], received: int) -> dict[str, int]:
@@ -58,36 +95,3 @@ def _store(device: Device, columns: dict[str, list[Any]], received: int) -> dict
         fields = {"device": device.device_id, "differing": differing}
         logs.event(log, logging.WARNING, "conflict", msg, **fields)
     return counts
-
-
-def _samples(body: bytes) -> list[Any]:
-    try:
-        content = json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        bodies.malformed("The body must be valid JSON in UTF-8.")
-    if not isinstance(content, dict) or not isinstance(content.get("samples"), list):
-        bodies.malformed('The body must be an object with a list "samples".')
-    return content["samples"]
-
-
-def _refuse_constant(_name: str) -> None:
-    raise ValueError("NaN and Infinity are not JSON")
-
-
-def _entry(one: Problem, samples: list[Any], device: Device) -> dict[str, Any]:
-    msg = one.msg
-    if one.type == "missing" and _other_kind(samples[one.index], device.kind):
-        msg += (
-            f"; this token is for kind {device.kind}: "
-            "write token:device:p1 in DEVICE_TOKENS if this is a meter, token:device otherwise"
-        )
-    return {"loc": ["samples", one.index, one.field], "msg": msg, "type": one.type}
-
-
-def _other_kind(sample: Any, kind: str) -> bool:
-    """Whether a sample has all the keys that another kind requires."""
-    return isinstance(sample, dict) and any(
-        all(field.name in sample for field in other.fields if field.required)
-        for other in KINDS.values()
-        if other.name != kind
-    )

@@ -1,45 +1,48 @@
-"""PostgreSQL: a connection per thread, replaced when it breaks, and the SQL of the samples.
+"""The database: a connection per thread, replaced when it breaks, and the SQL of the samples.
 
 Whatever the database does, a request gets its answer or DatabaseUnavailable within seconds.
 """
 
-import select
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import psycopg2
-from psycopg2 import errors, extensions
+from psycopg2 import errors
 
+from api_server.postgres import Connection, connect
 from edge_agent.samples import Kind
 
-CONNECT_S = 2
-STATEMENT_S = 4
-DEADLINE_S = 4.5  # of a frozen server, which can not keep its own timeouts
+ANSWER_S = 4.0
+LOCK_S = 2
 OPTIONS = (
-    f"-c statement_timeout={STATEMENT_S * 1000} -c lock_timeout={STATEMENT_S * 500}"
-    f" -c idle_in_transaction_session_timeout={STATEMENT_S * 5000} -c timezone=UTC"
+    f"-c lock_timeout={LOCK_S}s -c idle_in_transaction_session_timeout=60s"
+    # A sample that was answered for must survive a power cut, whatever the server's default is.
+    " -c timezone=UTC -c synchronous_commit=on"
 )
-# A defect of ours, not of the database: everything else that it raises passes with time.
-OUR_FAULT = (psycopg2.ProgrammingError, psycopg2.DataError, psycopg2.IntegrityError)
+RECENT = timedelta(days=1)  # within the newest chunk or two, which makes the look-up quick
 
 _INSERT = """
 INSERT INTO {table} ({names})
-SELECT {names} FROM unnest({arrays}) AS new ({names}) ORDER BY ts
-ON CONFLICT DO NOTHING
+SELECT %s, new.* FROM unnest({arrays}) AS new ON CONFLICT DO NOTHING
 """
 _DIFFERING = """
-SELECT count(*) FROM unnest({arrays}) AS new ({names}) JOIN {table} old USING (device_id, ts)
+SELECT count(*) FROM unnest({arrays}) AS new ({values})
+JOIN {table} AS old ON old.device_id = %s AND old.ts = new.ts
 WHERE ({old}) IS DISTINCT FROM ({new})
 """
-_NEWEST = "SELECT {names} FROM {table} WHERE device_id = %s {bound} ORDER BY ts DESC LIMIT 1"
+_NEWEST = "SELECT {names} FROM {table} WHERE device_id = %s AND ts > %s ORDER BY ts DESC LIMIT 1"
 
 
 class DatabaseUnavailable(Exception):
     """The database gives no answer now; the same request may succeed in a few seconds."""
+
+    def __init__(self, error: psycopg2.Error, passing: bool):
+        super().__init__(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        self.passing = passing  # worth a second try at once
 
 
 class Inserted(NamedTuple):
@@ -55,70 +58,62 @@ class Store:
     def __init__(self, url: str):
         self._url = url
         self._local = threading.local()
-        extensions.set_wait_callback(_wait_with_deadline)
 
     @contextmanager
-    def connection(self) -> Iterator[Any]:
-        """This thread's connection, in autocommit; raises DatabaseUnavailable.
+    def connection(self, seconds: float = ANSWER_S) -> Iterator[Connection]:
+        """This thread's connection, each statement its own transaction; raises DatabaseUnavailable.
 
         A connection that broke while it was idle is replaced before it is handed out.
         """
-        connection = self._connected()
+        connection, fresh = getattr(self._local, "connection", None), False
         try:
+            if connection is None or connection.closed or not connection.idle:
+                self._drop()
+                connection, fresh = connect(self._url, seconds, ANSWER_S, OPTIONS), True
+                self._local.connection = connection
+            connection.prepare_within(seconds)
             yield connection
-        except OUR_FAULT as error:
-            if not isinstance(error, _PASSING):
-                raise
-            raise DatabaseUnavailable(str(error)) from error
         except psycopg2.Error as error:
             self._drop()
-            raise DatabaseUnavailable(str(error)) from error
+            raise DatabaseUnavailable(error, _passing(error, fresh)) from error
 
-    def run(self, work: Callable[[Any], Any]) -> Any:
-        """Call work(cursor), and once more if the connection was broken: it must be repeatable."""
-        fresh = getattr(self._local, "connection", None) is None
-        try:
-            return self._run(work)
-        except DatabaseUnavailable:
-            if fresh or getattr(self._local, "connection", None) is not None:
-                raise
-            return self._run(work)
+    def run(self, work: Callable[[Any], Any], seconds: float = ANSWER_S) -> Any:
+        """Return work(cursor), tried again if it met a deadlock or a connection that just broke.
 
-    def _run(self, work: Callable[[Any], Any]) -> Any:
-        with self.connection() as connection, connection.cursor() as cursor:
-            return work(cursor)
-
-    def _connected(self) -> Any:
-        connection = getattr(self._local, "connection", None)
-        if connection is None or connection.closed:
+        It must be fit to run twice.
+        """
+        ends = time.monotonic() + seconds
+        while True:
             try:
-                connection = psycopg2.connect(
-                    self._url,
-                    connect_timeout=CONNECT_S,
-                    options=OPTIONS,
-                    application_name="sunspool-api",
-                )
-                connection.autocommit = True
-            except psycopg2.Error as error:
-                raise DatabaseUnavailable(str(error)) from error
-            self._local.connection = connection
-        return connection
+                with self.connection(ends - time.monotonic()) as connection:
+                    return work(connection.cursor())
+            except DatabaseUnavailable as error:
+                if not error.passing or time.monotonic() > ends - seconds / 4:
+                    raise
 
     def _drop(self) -> None:
-        connection, self._local.connection = self._local.connection, None
+        connection, self._local.connection = getattr(self._local, "connection", None), None
         if connection is not None:
             connection.close()
 
     def insert(self, kind: Kind, columns: dict[str, list[Any]]) -> Inserted:
-        """Store samples given as one list per column and commit; known keys keep their values."""
-        arrays = [_array(columns[name]) for name in kind.columns]
+        """Store samples of one device, given as one list per column, and commit.
+
+        Known keys keep their values.
+        """
+        columns = _by_time(columns)
+        device_id, count = columns["device_id"][0], len(columns["ts"])
+        arrays = [_times(columns["ts"])]
+        for field in kind.fields:
+            as_text = _times if field.type == "time" else _numbers
+            arrays.append(as_text(columns[field.name]))
 
         def work(cursor: Any) -> Inserted:
-            cursor.execute(_sql(_INSERT, kind), arrays)
+            cursor.execute(_sql(_INSERT, kind), [device_id, *arrays])
             new = cursor.rowcount
-            if new == len(columns["ts"]):
+            if new == count:
                 return Inserted(new, 0)
-            cursor.execute(_sql(_DIFFERING, kind), arrays)
+            cursor.execute(_sql(_DIFFERING, kind), [*arrays, device_id])
             return Inserted(new, cursor.fetchone()[0])
 
         return self.run(work)
@@ -127,10 +122,8 @@ class Store:
         """The newest sample of a device by its time, or None."""
 
         def work(cursor: Any) -> tuple | None:
-            # With a bound in time only the latest chunks are looked at.
-            for bound in ("AND ts > now() - interval '1 day'", ""):
-                names, table = ", ".join(kind.columns), f"{kind.name}_samples"
-                cursor.execute(_NEWEST.format(names=names, table=table, bound=bound), (device_id,))
+            for since in (datetime.now(UTC) - RECENT, "-infinity"):
+                cursor.execute(_sql(_NEWEST, kind), (device_id, since))
                 row = cursor.fetchone()
                 if row:
                     return row
@@ -140,46 +133,40 @@ class Store:
         return dict(zip(kind.columns, row, strict=True)) if row else None
 
 
+def _passing(error: psycopg2.Error, fresh: bool) -> bool:
+    if isinstance(error, errors.DeadlockDetected | errors.SerializationFailure):
+        return True
+    broken = error.pgcode is None or error.pgcode.startswith("57P")
+    return broken and not fresh
+
+
+def _by_time(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The same samples, oldest first: batches that overlap then never wait for each other."""
+    times = columns["ts"]
+    order = sorted(range(len(times)), key=times.__getitem__)
+    if order == list(range(len(times))):
+        return columns
+    return {name: [values[place] for place in order] for name, values in columns.items()}
+
+
 def _sql(template: str, kind: Kind) -> str:
-    types = ["text", "timestamptz", *(field.sql_type for field in kind.fields)]
-    values = kind.columns[2:]
+    values = ("ts", *(field.name for field in kind.fields))
+    types = ("timestamptz", *(field.sql_type for field in kind.fields))
     return template.format(
         table=f"{kind.name}_samples",
         names=", ".join(kind.columns),
+        values=", ".join(values),
         arrays=", ".join(f"%s::{type_}[]" for type_ in types),
         old=", ".join(f"old.{name}" for name in values),
         new=", ".join(f"new.{name}" for name in values),
     )
 
 
-def _array(values: list[Any]) -> str:
-    """A column as the text of a PostgreSQL array; no value of a checked sample needs quotes."""
-    return "{" + ",".join(map(_literal, values)) + "}"
+# Columns as the text of PostgreSQL's arrays: far faster to make and to read than a literal each.
+# Nothing in a checked sample needs quotes.
+def _numbers(values: list[Any]) -> str:
+    return "{" + repr(values)[1:-1].replace("None", "NULL") + "}"
 
 
-def _literal(value: Any) -> str:
-    if value is None:
-        return "NULL"
-    return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _wait_with_deadline(connection: Any) -> None:
-    """Wait for PostgreSQL as libpq would, but not for ever: a frozen server keeps no timeout."""
-    ends = time.monotonic() + DEADLINE_S
-    while True:
-        state = connection.poll()
-        if state == extensions.POLL_OK:
-            return
-        left = ends - time.monotonic()
-        descriptor = connection.fileno()
-        reading = state == extensions.POLL_READ
-        ready = left > 0 and select.select(
-            [descriptor] if reading else [], [] if reading else [descriptor], [], left
-        )
-        if not ready or not any(ready):
-            connection.close()
-            raise psycopg2.OperationalError(f"no answer within {DEADLINE_S} s")
-
-
-# These say that the database is in trouble though psycopg2 files them under mistakes of ours.
-_PASSING = (errors.UndefinedTable, errors.InsufficientPrivilege, errors.InFailedSqlTransaction)
+def _times(values: list[Any]) -> str:
+    return "{" + ",".join("NULL" if time is None else time.isoformat() for time in values) + "}"
