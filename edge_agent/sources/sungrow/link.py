@@ -1,23 +1,21 @@
 """One paced Modbus connection to the dongle; pymodbus, and its errors, end here.
 
 A WiNet-S bears one client that asks one thing at a time, with pauses. So there is one request in
-flight, INTER_REGISTER_DELAY_MS of quiet after each reply, and MIN_POLL_GAP_S between the first
-requests of two polls. All are counted from the reply, which is never before the dongle has seen
-the request. Whatever else than a sound reply comes ends the connection: what a late or foreign
-reply means is anybody's guess.
+flight, INTER_REGISTER_DELAY_MS of quiet after each reply, and a gap between the first requests of
+two polls. All are counted from the reply, which is never before the dongle has seen the request.
+Whatever else than a sound reply comes ends the connection: what a late or foreign reply means is
+anybody's guess.
 """
 
 import logging
 import socket
+from dataclasses import dataclass
 from threading import Event
 from time import monotonic
 
 from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusException
 
-MIN_POLL_GAP_S = 5.0
-REQUEST_S = 5.0  # for one reply, or for connecting
-POLL_S = 15.0  # for all replies of a poll
 STOP_CHECK_S = 0.2
 
 _READ = 4  # function code: input registers
@@ -30,6 +28,18 @@ _EXCEPTIONS = {
     10: "gateway path unavailable",
     11: "no answer behind the dongle, is SUNGROW_SLAVE_ID right?",
 }
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What the dongle bears, and how long it may take."""
+
+    gap_s: float = 5.0  # between the first requests of two polls
+    request_s: float = 5.0  # for one reply, or for connecting
+    poll_s: float = 15.0  # for all replies of a poll
+
+
+NORMAL = Pace()
 
 
 class LinkLost(Exception):
@@ -52,12 +62,13 @@ class Stopping(Exception):
 class Link:
     """A connection to one unit, opened when a poll begins without one."""
 
-    def __init__(self, host: str, port: int, unit: int, delay_s: float, stop: Event):
+    def __init__(self, host: str, port: int, unit: int, delay_s: float, stop: Event, pace: Pace):
         self.where = f"{host}:{port}"
         self._address = (host, port)
         self._unit = unit
         self._delay_s = delay_s
         self._stop = stop
+        self._pace = pace
         self._client: _Client | None = None
         self._quiet_until = 0.0
         self._next_poll = 0.0
@@ -69,7 +80,7 @@ class Link:
         """Wait until a poll may begin, and connect if need be; whether the connection is new."""
         self._pause_until(self._next_poll)
         self._first = True
-        self._time_left_s = POLL_S
+        self._time_left_s = self._pace.poll_s
         if self._client is not None:
             return False
         self._client = self._connect()
@@ -83,21 +94,17 @@ class Link:
         began = monotonic()
         try:
             return self._client.words(start, count, self._unit, self._time_left_s)
-        except Refused:
-            raise
         except (_Silence, _Closed, _Garbled, OSError, ModbusException) as error:
             self.close()
+            self._first = True  # the next poll needs its gap from here
             raise LinkLost(f"{self.where} {_complaint(error)} (at {start})") from error
-        except BaseException:
-            self.close()
-            raise
         finally:
             now = monotonic()
             self._time_left_s -= now - began
             self._quiet_until = now + self._delay_s
             if self._first:
                 self._first = False
-                self._next_poll = now + MIN_POLL_GAP_S
+                self._next_poll = now + self._pace.gap_s
 
     def close(self) -> None:
         """Hang up; may be called twice."""
@@ -107,11 +114,11 @@ class Link:
 
     def _connect(self) -> "_Client":
         try:
-            connected = socket.create_connection(self._address, timeout=REQUEST_S)
+            connected = socket.create_connection(self._address, timeout=self._pace.request_s)
         except (OSError, UnicodeError) as error:
-            self._next_poll = monotonic() + MIN_POLL_GAP_S
+            self._next_poll = monotonic() + self._pace.gap_s
             raise LinkLost(f"{self.where} {_unreachable(error)}") from error
-        return _Client(connected, self._stop)
+        return _Client(connected, self._stop, self._pace.request_s)
 
     def _pause_until(self, moment: float) -> None:
         while (left := moment - monotonic()) > 0:
@@ -140,17 +147,18 @@ class _Client(ModbusTcpClient):
     other requests, and wait for as long as single bytes drip in.
     """
 
-    def __init__(self, connected: socket.socket, stop: Event):
-        super().__init__("", timeout=REQUEST_S, retries=0, trace_packet=self._check)
+    def __init__(self, connected: socket.socket, stop: Event, request_s: float):
+        super().__init__("", timeout=request_s, retries=0, trace_packet=self._check)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = connected
         self._stop = stop
+        self._request_s = request_s
         self._deadline = 0.0
         self._served = self._refused = b""
 
     def words(self, start: int, count: int, unit: int, within_s: float) -> list[int]:
         """Read once; raises Refused, _Silence, _Closed, _Garbled, OSError or ModbusException."""
-        self._deadline = monotonic() + min(within_s, REQUEST_S)
+        self._deadline = monotonic() + min(within_s, self._request_s)
         self._refuse_leftovers()
         reply = self.read_input_registers(start, count=count, device_id=unit)
         if reply.isError():
@@ -185,7 +193,7 @@ class _Client(ModbusTcpClient):
         try:
             raise _Garbled if self.socket.recv(4096) else _Closed
         except BlockingIOError:
-            self.socket.settimeout(REQUEST_S)
+            self.socket.settimeout(self._request_s)
 
     def _check(self, sending: bool, data: bytes) -> bytes:
         """Let a packet pass; what comes must be the beginning of a reply to what was sent."""

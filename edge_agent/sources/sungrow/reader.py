@@ -9,7 +9,7 @@ from typing import Any
 
 from edge_agent import logs
 from edge_agent.sources import RetryWaits, Sample, SourceError
-from edge_agent.sources.sungrow.link import Link, LinkLost, Refused, Stopping
+from edge_agent.sources.sungrow.link import NORMAL, Link, LinkLost, Pace, Refused, Stopping
 from edge_agent.sources.sungrow.normalize import NoPower, Normalized, normalize
 from edge_agent.sources.sungrow.registers import (
     FALLBACKS,
@@ -33,7 +33,13 @@ class SungrowSource:
 
     kind = "sungrow"
 
-    def __init__(self, settings: Any, now: Callable[[], datetime], stop: Event):
+    def __init__(
+        self,
+        settings: Any,
+        now: Callable[[], datetime],
+        stop: Event,
+        pace: Pace = NORMAL,
+    ):
         self._device_id = settings.device_id
         self._now = now
         self._link = Link(
@@ -42,6 +48,7 @@ class SungrowSource:
             settings.sungrow_slave_id,
             settings.inter_register_delay_ms / 1000,
             stop,
+            pace,
         )
         self._waits = RetryWaits()
         self._useless = 0  # polls in a row that made no sample

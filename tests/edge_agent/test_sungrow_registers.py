@@ -1,0 +1,102 @@
+"""The register table against the list of what is known about the inverter."""
+
+import csv
+
+import pytest
+
+from edge_agent.sources.sungrow import registers
+from edge_agent.sources.sungrow.registers import (
+    FALLBACKS,
+    IDENTITY,
+    LIVE,
+    OPTIONAL,
+    PACK_REGISTERS,
+    REGISTERS,
+)
+from tests.simulators.inverter_words import RECORDINGS, listed
+
+TABLE = {register.name: register for register in REGISTERS + PACK_REGISTERS}
+with (RECORDINGS / "registers.csv").open(newline="") as file:
+    AVAILABLE = [
+        row
+        for row in csv.DictReader(file)
+        if row["table"] == "input" and row["available_on_SHxRS_via_WiNetS"] == "yes"
+    ]
+
+
+def test_the_table_holds_exactly_what_a_winet_serves_in_the_order_of_addresses():
+    assert sorted(TABLE) == sorted(row["name"] for row in AVAILABLE)
+    for part in (REGISTERS, PACK_REGISTERS):
+        addresses = [register.address for register in part]
+        assert addresses == sorted(set(addresses))
+    assert all(name.startswith("pack_") for name in {each.name for each in PACK_REGISTERS})
+
+
+@pytest.mark.parametrize("row", AVAILABLE, ids=lambda row: row["name"])
+def test_each_line_agrees_with_the_list(row):
+    register = TABLE[row["name"]]
+    assert register.address == int(row["wire_address"])
+    assert register.type.name == row["type"]
+    assert register.type.words == int(row["words"])
+    assert register.type.signed == row["type"].startswith("S")
+    assert register.unit == row["unit"]
+    assert register.scale == float(row["scale"])
+    if register.type is not registers.UTF8:
+        assert register.type.sentinel == int(row["sentinel"], 16)
+        assert register.low == float(row["plausible_min"])
+        assert register.high == float(row["plausible_max"])
+
+
+@pytest.mark.parametrize(
+    ("name", "plus", "word"),
+    [
+        ("battery_power", "+ discharging", "discharging"),
+        ("battery_current", "+ discharging", "discharging"),
+        ("export_power", "+ export", "exporting"),
+        ("meter_active_power", "+ import", "import"),
+        ("load_power", "+ consuming", "consumption"),
+        ("total_active_power", "+ feeding AC", "inverter feeding AC"),
+    ],
+)
+def test_the_table_says_what_plus_means(name, plus, word):
+    row = next(row for row in AVAILABLE if row["name"] == name)
+    assert row["sign_convention"].startswith(f"positive = {word}")
+    assert TABLE[name].sign.startswith(plus)
+
+
+BLOCKS = {*LIVE, *OPTIONAL, IDENTITY, registers.BACKUP, *FALLBACKS} | {
+    part for parts in FALLBACKS.values() for part in parts
+}
+
+
+@pytest.mark.parametrize("block", sorted(BLOCKS))
+def test_every_read_is_small_and_begins_at_a_served_register_and_ends_with_a_whole_one(block):
+    start, count = block
+    assert 1 <= count <= 100
+    assert start in {register.address for register in listed() if register.served}
+    inside = range(start, start + count)
+    for register in REGISTERS:
+        covered = sum(address in inside for address in range(register.address, _end(register)))
+        assert covered in (0, register.type.words), register.name
+
+
+def _end(register):
+    return register.address + register.type.words
+
+
+@pytest.mark.parametrize("block", sorted(FALLBACKS))
+def test_what_replaces_a_refused_block_is_less_of_it(block):
+    start, count = block
+    for part_start, part_count in FALLBACKS[block]:
+        assert part_count < count
+        assert start <= part_start
+        assert part_start + part_count <= start + count
+
+
+def test_the_reads_are_those_of_the_field_notes():
+    assert LIVE == ((5007, 14), (5213, 29), (12999, 48))
+    assert OPTIONAL == ((5600, 39),)
+    assert IDENTITY == (4989, 13)
+    assert FALLBACKS[(12999, 48)] == ((13001, 46),)
+    assert {(13007, 22), (13030, 17)} <= set(FALLBACKS[(13001, 46)])
+    assert registers.MODELS[3352] == "SH4.0RS"
