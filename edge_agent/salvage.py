@@ -10,11 +10,12 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from edge_agent.logs import event
-from edge_agent.spool_counters import COUNTERS
+from edge_agent.spool_counters import LARGEST_ID, counters_from_text
 from edge_agent.spool_errors import named_errors
 from edge_agent.spool_file import SpoolFile
 from edge_agent.spool_folder import log_of, sync_directory
@@ -81,11 +82,11 @@ class _Job:
             self.state = FRESH | {"file": bad.name}
 
     def run(self) -> Iterator[None]:
-        while self.state["page"] <= self.pages.count:
-            if self.file.fill() < ROOM_TO_SALVAGE:
-                self._take_over_some_pages()
-            yield
-        self.pages.close()
+        with closing(self.pages):
+            while self.state["page"] <= self.pages.count:
+                if self.file.fill() < ROOM_TO_SALVAGE:
+                    self._take_over_some_pages()
+                yield
         if not self.state["done"]:
             self._count_the_lost()
         with named_errors(self.bad):
@@ -103,7 +104,7 @@ class _Job:
         self.state["saved"] += len(found.rows)
         self.state["damaged"] += len(found.damaged)
         self.state["aside"] += len(found.aside)
-        ids = [*self.state["ids"], *(row.id for row in found.rows)]
+        ids = [*self.state["ids"], *(row.id for row in found.rows if row.id)]
         self.state["ids"] = [min(ids), max(ids)] if ids else []
         damaged = [(row, DAMAGED) for row in found.damaged]
         salvage = {"salvage": json.dumps(self.state)}
@@ -147,20 +148,15 @@ class _Found:
         """Put one record where it belongs; what belongs nowhere is another table's."""
         match columns:
             case [None, ts, boot_id, int() | float() as boot_s, held, note, crc, payload]:
-                row = Row(rowid, ts, boot_id, float(boot_s), held, note, crc, payload)
+                id_ = rowid if rowid and 0 < rowid < LARGEST_ID else None
+                row = Row(id_, ts, boot_id, float(boot_s), held, note, crc, payload)
                 (self.rows if row.good else self.damaged).append(row)
             case [None, str() as reason, *values] if len(values) == len(Row._fields):
                 self.aside.append((Row(*values), reason))
-            case ["samples", int() as last_id] if rowid is not None:
+            case ["samples", int() as last_id] if rowid is not None and last_id < LARGEST_ID:
                 self.counts["last_id"] = last_id
             case ["counters", str() as text] if rowid is None:
-                self.counts |= _parse(text)
+                counters = counters_from_text(text)
+                self.counts |= {"counters": counters} if counters else {}
             case [str() as key, str() as value] if rowid is None:
                 self.meta[key] = value
-
-
-def _parse(text: str) -> dict[str, Any]:
-    try:
-        return {"counters": COUNTERS | json.loads(text)}
-    except (ValueError, TypeError):
-        return {}

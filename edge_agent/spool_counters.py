@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +19,7 @@ COUNTERS = {
     "lost": 0,  # could not be read from a damaged file
 }
 
+LARGEST_ID = 2**53  # no spool will ever count so far: it is damage
 SHOWN_REJECTED = 100
 
 
@@ -32,14 +34,25 @@ def last_id(db: sqlite3.Connection) -> int:
     return found[0][0] if found else 0
 
 
+def counters_to_text(counters: dict[str, Any]) -> str:
+    """The counters as they are stored, behind their checksum."""
+    text = json.dumps(counters)
+    return f"{zlib.crc32(text.encode()):08x} {text}"
+
+
+def counters_from_text(stored: str) -> dict[str, Any] | None:
+    """The counters, or None if a byte of them has changed."""
+    crc, _, text = stored.partition(" ")
+    return COUNTERS | json.loads(text) if crc == f"{zlib.crc32(text.encode()):08x}" else None
+
+
 def load_counters(db: sqlite3.Connection) -> dict[str, Any]:
     """The counters as of now: those saved with the last deletion, and what was added since."""
     saved = db.execute("SELECT value FROM meta WHERE key = 'counters'").fetchall()
-    try:
-        counters = COUNTERS | (json.loads(saved[0][0]) if saved else {})
-    except (ValueError, TypeError):
-        raise SpoolCorrupt("the counters are damaged") from None
+    counters = counters_from_text(saved[0][0]) if saved else dict(COUNTERS)
     newest_id = last_id(db)
+    if counters is None or newest_id > LARGEST_ID:
+        raise SpoolCorrupt("the counters are damaged")
     counters["pending"] += newest_id - counters["last_id"]
     counters["last_id"] = newest_id
     return counters

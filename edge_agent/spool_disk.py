@@ -151,6 +151,7 @@ class Disk:
         """Let go of the file."""
         file, self._file = self._file, None
         if file:
+            self._chores.close()
             self.counters = file.counters
             try:
                 file.close()

@@ -5,14 +5,20 @@ refused or the disk damaged, `meta` the counters. A plain insert writes no count
 so the number of waiting rows is the one saved with the last deletion plus the ids given since.
 """
 
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edge_agent.spool_counters import COUNTERS, last_id, lenient_text, load_counters, status_of
+from edge_agent.spool_counters import (
+    COUNTERS,
+    counters_to_text,
+    last_id,
+    lenient_text,
+    load_counters,
+    status_of,
+)
 from edge_agent.spool_errors import SpoolCorrupt, SpoolFailed, SpoolFull, named_errors
 from edge_agent.spool_folder import sync_directory
 from edge_agent.spool_row import COLUMNS, Row
@@ -23,7 +29,7 @@ CREATE TABLE IF NOT EXISTS samples (
     ts TEXT NOT NULL,
     boot_id TEXT NOT NULL,
     boot_s REAL NOT NULL,
-    held INTEGER NOT NULL,
+    held INTEGER NOT NULL CHECK (held IN (0, 1)),
     note TEXT,
     crc INTEGER NOT NULL,
     payload BLOB NOT NULL
@@ -79,7 +85,7 @@ class SpoolFile:
         # Salvage must not find confirmed readings again in pages that were given back.
         self._one("PRAGMA secure_delete = ON")
         small = self._one("PRAGMA page_count") * PAGE_SIZE <= CHECKED_MB * 2**20
-        if small and (found := self._one("PRAGMA quick_check(1)")) != "ok":
+        if small and (found := self._one("PRAGMA integrity_check(1)")) != "ok":
             raise SpoolCorrupt(f"{self.path}: {found}")
         # After a failed write the log may hold what never reached the disk: start an empty one.
         self._one("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -121,7 +127,7 @@ class SpoolFile:
                 if save:
                     self._unmeasured = ROWS_UNMEASURED
                     self.counters["last_id"] = last_id(self._db)
-                    self.put_meta("counters", json.dumps(self.counters))
+                    self.put_meta("counters", counters_to_text(self.counters))
                 self._db.execute("COMMIT")
             except BaseException:
                 self.counters = before

@@ -5,8 +5,8 @@ import zlib
 from typing import Any, NamedTuple
 
 COLUMNS = "id, ts, boot_id, boot_s, held, note, crc, payload"
-_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 DAMAGED = "damaged on the disk: the checksum does not match"
+_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 class Row(NamedTuple):
@@ -29,9 +29,13 @@ class Row(NamedTuple):
     @property
     def good(self) -> bool:
         """Whether every byte is still as it was written."""
-        return isinstance(self.payload, bytes) and self.crc == checksum(
-            self.payload, self.boot_id, self.boot_s
-        )
+        return isinstance(self.payload, bytes) and self.crc == self.checksum
+
+    @property
+    def checksum(self) -> int:
+        """A CRC of everything but the id."""
+        rest = f"{self.ts} {self.boot_id} {self.boot_s} {self.held} {self.note} "
+        return zlib.crc32(rest.encode() + self.payload)
 
     @property
     def shown(self) -> Any:
@@ -41,21 +45,18 @@ class Row(NamedTuple):
         return self.payload.decode(errors="replace") if isinstance(self.payload, bytes) else None
 
 
-def checksum(payload: bytes, boot_id: str, boot_s: float) -> int:
-    """A CRC of all that can not be found out again."""
-    return zlib.crc32(f"{boot_id} {boot_s} ".encode() + payload)
-
-
-def make_row(sample: dict[str, Any], boot_id: str, boot_s: float, held: bool) -> Row:
+def make_row(
+    sample: dict[str, Any], boot_id: str, boot_s: float, held: bool, note: str | None = None
+) -> Row:
     """A row for a new reading; raises ValueError or TypeError for what JSON can not say."""
     if not isinstance(sample["ts"], str):
         raise TypeError("ts must be a text")
     payload = _JSON.encode(sample).encode()
-    crc = checksum(payload, boot_id, boot_s)
-    return Row(None, sample["ts"], boot_id, boot_s, int(held), None, crc, payload)
+    row = Row(None, sample["ts"], boot_id, boot_s, int(held), note, 0, payload)
+    return row._replace(crc=row.checksum)
 
 
 def at_time(row: Row, ts: str, note: str) -> Row:
     """The same reading at another, trusted time."""
-    new = make_row({**row.sample, "ts": ts}, row.boot_id, row.boot_s, held=False)
-    return new._replace(id=row.id, note=note)
+    sample = row.sample | {"ts": ts}
+    return make_row(sample, row.boot_id, row.boot_s, held=False, note=note)._replace(id=row.id)
