@@ -97,21 +97,22 @@ def test_a_program_that_ends_at_once_fails_with_its_last_lines(tmp_path):
         Broken(tmp_path).start()
 
 
-def test_servers_end_with_the_process_that_started_them(tmp_path: Path):
+@pytest.mark.parametrize("server", ["Redis", "Postgres"])
+def test_servers_end_with_the_process_that_started_them(server_folder: Path, server: str):
     program = (
-        "import sys, os, signal; from tests.servers import Redis;"
-        "server = Redis(sys.argv[1]).start(); print(server.pid, flush=True);"
+        f"import sys, os, signal; from tests.servers import {server};"
+        f"server = {server}(sys.argv[1]).start(); print(server.pid, flush=True);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
+        [sys.executable, "-c", program, str(server_folder)],
         cwd=ROOT,
         env=environment({}),
         capture_output=True,
         text=True,
         timeout=60,
     )
-    wait_until(lambda: not alive(int(done.stdout)), 20, "Redis to end")
+    wait_until(lambda: not alive(int(done.stdout)), 20, f"{server} to end")
     assert done.returncode == -9
 
 

@@ -63,7 +63,7 @@ class Postgres(Server):
             *self._timescale_options(),
         ]
         arguments = [word for option in options for word in ("-c", option)]
-        return [*_as_user(), str(programs() / "postgres"), "-D", str(self.data), *arguments]
+        return [str(programs() / "postgres"), "-D", str(self.data), *arguments]
 
     def _timescale_options(self) -> list[str]:
         if self.timescaledb is None:
@@ -90,7 +90,26 @@ class Postgres(Server):
         command = [programs() / "initdb", "--no-sync", "-U", "postgres", "-D", self.data]
         # A superuser of PostgreSQL runs programs as its user: no other user of the machine may.
         entry = ["-A", "scram-sha-256", "--pwfile", self.folder / "password"]
-        run([*_as_user(), *command, *entry, "-E", "UTF8", "--locale", "C.UTF-8"], cwd="/")
+        run(
+            [
+                "setpriv",
+                *self.user_options(),
+                *command,
+                *entry,
+                "-E",
+                "UTF8",
+                "--locale",
+                "C.UTF-8",
+            ],
+            cwd="/",
+        )
+
+    def user_options(self) -> list[str]:
+        """Not root, whom PostgreSQL refuses to be."""
+        user = _user()
+        if user is None:
+            return []
+        return [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
 
     def start(self) -> "Postgres":
         """Start it; the first start also makes the two roles."""
@@ -160,17 +179,10 @@ def _password(file: Path) -> str:
 
 
 def _user() -> pwd.struct_passwd | None:
-    """Whom PostgreSQL runs as: it refuses to be root. None: as we are."""
+    """Whom PostgreSQL runs as; None: as we are."""
     if os.geteuid() != 0:
         return None
     try:
         return pwd.getpwnam("postgres")
     except KeyError:
         return pwd.getpwnam("nobody")
-
-
-def _as_user() -> list[str]:
-    user = _user()
-    if user is None:
-        return []
-    return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]

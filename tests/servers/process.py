@@ -119,6 +119,10 @@ class Server:
         """Its environment, beside what every program needs."""
         return {}
 
+    def user_options(self) -> list[str]:
+        """What tells setpriv to run it as another user; none: as we are."""
+        return []
+
     def ready(self) -> bool:
         """True when it answers."""
         return True
@@ -135,9 +139,10 @@ class Server:
 
     def launch(self) -> None:
         """Start it without waiting for it."""
+        orphan_signal = self.orphan_signal.name[3:]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", self.orphan_signal.name[3:], *self.command()],
+                ["setpriv", "--pdeathsig", orphan_signal, *self.user_options(), *self.command()],
                 cwd=ROOT,
                 env=environment(self.settings()),
                 stdin=subprocess.DEVNULL,
