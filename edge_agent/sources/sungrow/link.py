@@ -8,6 +8,7 @@ anybody's guess.
 """
 
 import logging
+import select
 import socket
 from dataclasses import dataclass
 from threading import Event
@@ -150,16 +151,19 @@ class _Client(ModbusTcpClient):
     def __init__(self, connected: socket.socket, stop: Event, request_s: float):
         super().__init__("", timeout=request_s, retries=0, trace_packet=self._check)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected.setblocking(False)
         self.socket = connected
+        self._readable = select.poll()
+        self._readable.register(connected, select.POLLIN)
         self._stop = stop
         self._request_s = request_s
         self._deadline = 0.0
         self._served = self._refused = b""
+        self._served_length = 0
 
     def words(self, start: int, count: int, unit: int, within_s: float) -> list[int]:
         """Read once; raises Refused, _Silence, _Closed, _Garbled, OSError or ModbusException."""
         self._deadline = monotonic() + min(within_s, self._request_s)
-        self._refuse_leftovers()
         reply = self.read_input_registers(start, count=count, device_id=unit)
         if reply.isError():
             raise Refused(reply.exception_code)
@@ -177,37 +181,31 @@ class _Client(ModbusTcpClient):
             left = self._deadline - monotonic()
             if left <= 0:
                 raise _Silence
-            self.socket.settimeout(min(left, STOP_CHECK_S))
-            try:
+            if self._readable.poll(min(left, STOP_CHECK_S) * 1000):
                 data = self.socket.recv(4096)
-            except TimeoutError:
-                continue
-            if not data:
-                raise _Closed
-            return data
+                if not data:
+                    raise _Closed
+                return data
         raise Stopping("the agent stops")
-
-    def _refuse_leftovers(self) -> None:
-        """Find out what came since the last reply: nothing may have."""
-        self.socket.settimeout(0)
-        try:
-            raise _Garbled if self.socket.recv(4096) else _Closed
-        except BlockingIOError:
-            self.socket.settimeout(self._request_s)
 
     def _check(self, sending: bool, data: bytes) -> bytes:
         """Let a packet pass; what comes must be the beginning of a reply to what was sent."""
         if sending:
             size = int.from_bytes(data[10:12], "big") * 2
             self._served = data[:4] + (size + 3).to_bytes(2, "big") + data[6:8] + bytes([size])
+            self._served_length = len(self._served) + size
             self._refused = data[:4] + bytes([0, 3, data[6], _READ | 0x80])
-            self._lengths = (9 + size, 9)
-        elif not any(
-            len(data) <= length and head.startswith(data[: len(head)])
-            for head, length in zip((self._served, self._refused), self._lengths, strict=True)
+        elif not (
+            _begins(data, self._served, self._served_length)
+            or _begins(data, self._refused, len(self._refused) + 1)
         ):
             raise _Garbled
         return data
+
+
+def _begins(data: bytes, head: bytes, length: int) -> bool:
+    """Whether data is the beginning of a packet with this head and length, or all of it."""
+    return len(data) <= length and (data.startswith(head) or head.startswith(data))
 
 
 def _complaint(error: Exception) -> str:

@@ -60,14 +60,13 @@ class Normalized:
     unusable: dict[str, list[int]]
 
 
-def decode(register: Register, words: Sequence[int]) -> float | None:
+def decode(register: Register, raw: int) -> float | None:
     """The value in the register's unit, or None if it is not available or not plausible."""
-    type_ = register.type
-    raw = words[0] if type_.words == 1 else words[0] | words[1] << 16  # the low word comes first
-    if raw == type_.sentinel:
+    sentinel = register.type.sentinel
+    if raw == sentinel:
         return None
-    if type_.signed and raw > type_.sentinel:
-        raw -= (type_.sentinel + 1) * 2
+    if raw > sentinel and register.type.signed:
+        raw -= (sentinel + 1) * 2
     # Divided, not multiplied: 7758 / 10 is 775.8, and 7758 * 0.1 is 775.8000000000001.
     value = raw * register.scale if register.scale >= 1 else raw / round(1 / register.scale)
     return value if register.low <= value <= register.high else None
@@ -118,30 +117,25 @@ class _Reading:
             else:
                 self.unusable[f"all of {start} to {start + len(words) - 1}"] = [0]
 
-    def words(self, register: Register) -> list[int] | None:
-        """The register's words, None if they were not read."""
-        addresses = range(register.address, register.address + register.type.words)
-        words = [self._words[address] for address in addresses if address in self._words]
-        return words if len(words) == register.type.words else None
-
     def value(self, register: Register, field: str) -> float | None:
         """What the register says for a field of the sample; noted if it can not be used."""
-        words = self.words(register)
-        if words is None:
+        raw = self._raw(register)
+        if raw is None:
             return None
-        value = decode(register, words)
+        value = decode(register, raw)
         contract = _FIELDS[field]
         if value == 0 and (contract.counter or field == "grid_frequency_hz"):
             value = None  # not served, or flickering: neither is ever 0
         if value is None or not contract.low <= value <= contract.high:
-            self.unusable[register.name] = words
+            self.unusable[register.name] = _words(register, raw)
             return None
         return value
 
     def told(self, register: Register) -> str:
         """What was read of the register, for the log."""
-        words = self.words(register)
-        said = f"words {words}" if words else "not served, or in a block of nothing but zeros"
+        raw = self._raw(register)
+        known = raw is not None
+        said = f"words {_words(register, raw)}" if known else "not served, or nothing but zeros"
         return f"{register.name} at {register.address}: {said}"
 
     def in_one_reply(self, *registers: Register) -> bool:
@@ -150,3 +144,15 @@ class _Reading:
             all(start <= each.address < start + len(words) for each in registers)
             for start, words in self._blocks.items()
         )
+
+    def _raw(self, register: Register) -> int | None:
+        """Its words as one number, the low word first; None if they were not read."""
+        low = self._words.get(register.address)
+        if register.type.words == 1 or low is None:
+            return low
+        high = self._words.get(register.address + 1)
+        return None if high is None else low | high << 16
+
+
+def _words(register: Register, raw: int) -> list[int]:
+    return [raw >> 16 * place & 0xFFFF for place in range(register.type.words)]
