@@ -24,9 +24,9 @@ put_site() {
             < <(cat /etc/caddy/Caddyfile && printf '\nimport sunspool.caddyfile\n')
         warn "this machine's own Caddyfile stays; take the timeouts from $1/systemd/Caddyfile"
     fi
-    caddy adapt --config /etc/caddy/Caddyfile >/dev/null 2>"$STATE/caddy.log" ||
-        die "Caddy refuses its configuration: $(tail -n 1 "$STATE/caddy.log")"
-    rm -f "$STATE/caddy.log"
+    local complaint
+    complaint=$(caddy adapt --config /etc/caddy/Caddyfile 2>&1 >/dev/null) ||
+        die "Caddy refuses its configuration: ${complaint##*$'\n'}"
     if changed '*/caddy.service.d/*'; then
         act 'restart Caddy' systemctl restart caddy
     elif changed '/etc/caddy/*'; then
