@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg2
 from psycopg2 import sql
@@ -100,6 +101,7 @@ class Run:
         self.settings = settings
         self.zone = settings.site_timezone.key
         self.migrations = ledger.load()
+        self.edition = timescale.Edition(conn)
 
     def migrate(self, rebuild: bool = False) -> None:
         """Apply everything that is due and can be; prints only what it does."""
@@ -174,7 +176,7 @@ class Run:
         print(f"rebuilt the rollups for {self.zone}")  # noqa: T201
 
     def _lack(self, migration: Migration) -> str | None:
-        reasons = (timescale.lack(self.conn, need) for need in migration.needs)
+        reasons = map(self.edition.lack, migration.needs)
         return next((reason for reason in reasons if reason), None)
 
     def _execute_file(self, migration: Migration) -> None:
@@ -183,7 +185,7 @@ class Run:
             self._execute(
                 "SELECT set_config('search_path', current_schema() || ', ' || %s, true)", (schema,)
             )
-        values = {ZONE: self.zone, "hour_offset": _hour_offset(self.settings.site_timezone)}
+        values = {ZONE: self.zone, "hour_zone": _hour_zone(self.settings.site_timezone)}
         text = re.sub(
             r":'(\w+)'",
             lambda found: sql.Literal(values[found[1]]).as_string(self.conn),
@@ -251,10 +253,10 @@ _MISSING_RIGHTS = """
 """
 
 
-def _hour_offset(zone: Any) -> str:
-    """How far local hours are from those of UTC: 30 minutes in India, 45 in Nepal."""
-    offset = datetime(2026, 1, 1, tzinfo=zone).utcoffset()
-    return f"{-int(offset.total_seconds()) // 60 % 60} minutes"
+def _hour_zone(zone: ZoneInfo) -> str:
+    """A zone without summer time whose hours begin in the same minutes as those of the zone."""
+    minutes = int(datetime(2026, 1, 1, tzinfo=zone).utcoffset().total_seconds()) // 60 % 60
+    return {30: "Asia/Kolkata", 45: "Asia/Kathmandu"}.get(minutes, "UTC")
 
 
 if __name__ == "__main__":

@@ -45,18 +45,29 @@ class Unusable(Exception):
     """TimescaleDB is there in a state that nothing should be built on; the text says what to do."""
 
 
-def lack(conn: Connection, need: str) -> str | None:
-    """Why this database has not what a migration needs, or None if it has.
+class Edition:
+    """What one run of the migration found out about its database."""
 
-    Needs are `timescaledb`, `continuous aggregates` and, with `no ` before them, their opposites.
-    The caller is in a transaction. Raises Unusable.
-    """
-    if need.startswith("no "):
-        return None if lack(conn, need[3:]) else f"this database has {need[3:]}"
-    missing = _extension_lack(conn)
-    if missing or need == "timescaledb":
-        return missing
-    return _continuous_aggregates_lack(conn)
+    def __init__(self, conn: Connection):
+        self.conn = conn
+        self._refusal: str | None = None
+        self._tried = False
+
+    def lack(self, need: str) -> str | None:
+        """Why this database has not what a migration needs, or None if it has.
+
+        Needs are `timescaledb`, `continuous aggregates` and, with `no ` before, their opposites.
+        The caller is in a transaction. Raises Unusable.
+        """
+        if need.startswith("no "):
+            return None if self.lack(need[3:]) else f"this database has {need[3:]}"
+        missing = _extension_lack(self.conn)
+        if missing or need == "timescaledb":
+            return missing
+        if not self._tried:  # once: a session that took the extension back can not try again
+            self._refusal = _continuous_aggregates_lack(self.conn)
+            self._tried = True
+        return self._refusal
 
 
 def find_schema(conn: Connection) -> str | None:
@@ -114,8 +125,13 @@ def _number(version: str) -> tuple[int, ...]:
 
 
 def _continuous_aggregates_lack(conn: Connection) -> str | None:
-    """Try one: the Apache edition knows the statement and refuses it."""
+    """Try one, if there is none yet: the Apache edition knows the statement and refuses it."""
     with conn.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('timescaledb_information.continuous_aggregates')")
+        if cursor.fetchone()[0]:
+            cursor.execute("SELECT FROM timescaledb_information.continuous_aggregates LIMIT 1")
+            if cursor.rowcount:
+                return None
         cursor.execute("SAVEPOINT probe")
         try:
             cursor.execute(_PROBE)

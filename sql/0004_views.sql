@@ -2,11 +2,29 @@
 -- The rollups as plain views: quarters of an hour over the samples, everything else over quarters.
 -- Averages are weighted by sample_count; those that may be unknown have a weight of their own.
 
--- What the views, the neighbours of a range and the API's month of quarters are found by.
-CREATE INDEX sungrow_samples_quarter
+DROP FUNCTION IF EXISTS sungrow_around, p1_around;
+DROP VIEW IF EXISTS sungrow_monthly, sungrow_daily, sungrow_hourly, sungrow_quarter_hourly,
+    p1_monthly, p1_daily, p1_hourly, p1_quarter_hourly;
+
+-- What ranges of quarters are found by, and the nearest quarter that knows a counter: `known` is
+-- a bit mask of counters, so that one that a device never had costs no search through its history.
+CREATE INDEX IF NOT EXISTS sungrow_samples_quarter
     ON sungrow_samples (device_id, date_bin('15 minutes', ts, '2020-01-01T00:00:00Z'));
-CREATE INDEX p1_samples_quarter
+CREATE INDEX IF NOT EXISTS p1_samples_quarter
     ON p1_samples (device_id, date_bin('15 minutes', ts, '2020-01-01T00:00:00Z'));
+CREATE INDEX IF NOT EXISTS sungrow_samples_known
+    ON sungrow_samples (
+        device_id,
+        counters_known(
+            pv_total_kwh, import_total_kwh, export_total_kwh, charge_total_kwh, discharge_total_kwh
+        ),
+        date_bin('15 minutes', ts, '2020-01-01T00:00:00Z')
+    );
+CREATE INDEX IF NOT EXISTS p1_samples_known
+    ON p1_samples (
+        device_id, counters_known(energy_import_kwh, energy_export_kwh),
+        date_bin('15 minutes', ts, '2020-01-01T00:00:00Z')
+    );
 
 CREATE VIEW sungrow_quarter_hourly AS
 SELECT device_id, bucket, sample_count, avg_pv_power_w, max_pv_power_w, avg_battery_power_w,
@@ -120,7 +138,7 @@ FROM (
 ) AS quarter;
 
 CREATE VIEW sungrow_hourly AS
-SELECT device_id, date_bin('1 hour', part.bucket, timestamptz '2020-01-01T00:00:00Z' + :'hour_offset') AS bucket,
+SELECT device_id, date_trunc('hour', part.bucket, :'hour_zone') AS bucket,
     sum(sample_count)::bigint AS sample_count,
     sum(avg_pv_power_w * sample_count) / sum(sample_count) AS avg_pv_power_w,
     max(max_pv_power_w) AS max_pv_power_w,
@@ -186,7 +204,7 @@ SELECT device_id, date_trunc('month', part.bucket, :'site_timezone') AS bucket,
 FROM sungrow_daily AS part GROUP BY 1, 2;
 
 CREATE VIEW p1_hourly AS
-SELECT device_id, date_bin('1 hour', part.bucket, timestamptz '2020-01-01T00:00:00Z' + :'hour_offset') AS bucket,
+SELECT device_id, date_trunc('hour', part.bucket, :'hour_zone') AS bucket,
     sum(sample_count)::bigint AS sample_count,
     sum(avg_power_w * sample_count) / sum(sample_count) AS avg_power_w,
     max(max_power_w) AS max_power_w,
@@ -211,3 +229,52 @@ SELECT device_id, date_trunc('month', part.bucket, :'site_timezone') AS bucket,
     counter_sum(energy_import, 100000, 0.001 ORDER BY part.bucket) AS energy_import,
     counter_sum(energy_export, 100000, 0.001 ORDER BY part.bucket) AS energy_export
 FROM p1_daily AS part GROUP BY 1, 2;
+
+-- The quarters outside [since, until) that hold, for every counter, the reading next to it.
+CREATE FUNCTION sungrow_around(device text, since timestamptz, until timestamptz) RETURNS TABLE (
+    bucket timestamptz, pv_total counter_span, import_total counter_span,
+    export_total counter_span, charge_total counter_span, discharge_total counter_span
+) LANGUAGE sql STABLE AS $$
+    SELECT bucket, pv_total, import_total, export_total, charge_total, discharge_total
+    FROM sungrow_quarter_hourly WHERE device_id = device AND bucket IN (
+        SELECT nearest.bucket FROM generate_series(1, 31) AS mask, LATERAL (
+            (SELECT date_bin('15 minutes', ts, '2020-01-01T00:00:00Z') AS bucket
+            FROM sungrow_samples WHERE device_id = device AND counters_known(
+                pv_total_kwh, import_total_kwh, export_total_kwh, charge_total_kwh,
+                discharge_total_kwh
+            ) = mask AND date_bin('15 minutes', ts, '2020-01-01T00:00:00Z') < since
+            ORDER BY 1 DESC LIMIT 1)
+            UNION ALL
+            (SELECT date_bin('15 minutes', ts, '2020-01-01T00:00:00Z')
+            FROM sungrow_samples WHERE device_id = device AND counters_known(
+                pv_total_kwh, import_total_kwh, export_total_kwh, charge_total_kwh,
+                discharge_total_kwh
+            ) = mask AND date_bin('15 minutes', ts, '2020-01-01T00:00:00Z') >= until
+            ORDER BY 1 LIMIT 1)
+        ) AS nearest
+    )
+$$;
+
+CREATE FUNCTION p1_around(device text, since timestamptz, until timestamptz) RETURNS TABLE (
+    bucket timestamptz, energy_import counter_span, energy_export counter_span
+) LANGUAGE sql STABLE AS $$
+    SELECT bucket, energy_import, energy_export
+    FROM p1_quarter_hourly WHERE device_id = device AND bucket IN (
+        SELECT nearest.bucket FROM generate_series(1, 3) AS mask, LATERAL (
+            (SELECT date_bin('15 minutes', ts, '2020-01-01T00:00:00Z') AS bucket
+            FROM p1_samples WHERE device_id = device
+                AND counters_known(energy_import_kwh, energy_export_kwh) = mask
+                AND date_bin('15 minutes', ts, '2020-01-01T00:00:00Z') < since
+            ORDER BY 1 DESC LIMIT 1)
+            UNION ALL
+            (SELECT date_bin('15 minutes', ts, '2020-01-01T00:00:00Z')
+            FROM p1_samples WHERE device_id = device
+                AND counters_known(energy_import_kwh, energy_export_kwh) = mask
+                AND date_bin('15 minutes', ts, '2020-01-01T00:00:00Z') >= until
+            ORDER BY 1 LIMIT 1)
+        ) AS nearest
+    )
+$$;
+
+INSERT INTO schema_settings VALUES ('rollups', 'views')
+ON CONFLICT (name) DO UPDATE SET value = excluded.value;
