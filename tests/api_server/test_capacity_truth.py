@@ -1,0 +1,285 @@
+"""The capacity of whole months against a computation that shares nothing with the server's.
+
+The months are made to be awkward: the clocks change, quarters are missing, tied, half covered or
+open, and the neighbouring months are full of higher peaks at the very edge.
+"""
+
+import contextlib
+import http.client
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import psycopg2
+import pytest
+
+from edge_agent.samples import format_time, parse_time
+from tests.servers import ROOT, Api, open_folder
+from tests.servers.process import environment
+
+BRUSSELS = ZoneInfo("Europe/Brussels")
+QUARTER = timedelta(minutes=15)
+TOKEN, DEVICE = "p1-token", "meter"
+
+
+def truth(samples: list[dict], month: str, now: datetime) -> dict:
+    """What the contract says of a month, computed sample by sample in exact fractions."""
+    kept: dict[datetime, dict] = {}
+    for sample in samples:
+        kept.setdefault(parse_time(sample["ts"]), sample)
+    quarters: dict[datetime, list[tuple[datetime, int]]] = {}
+    official = (None, None)
+    for moment, sample in sorted(kept.items()):
+        start = datetime.fromtimestamp(moment.timestamp() // 900 * 900, UTC)
+        if start.astimezone(BRUSSELS).strftime("%Y-%m") == month:
+            quarters.setdefault(start, []).append((moment, sample["import_power_w"]))
+        if sample.get("monthly_power_peak_ts"):
+            ended = parse_time(sample["monthly_power_peak_ts"])
+            if (ended - QUARTER).astimezone(BRUSSELS).strftime("%Y-%m") == month:
+                official = (sample["monthly_power_peak_w"], ended)
+    listed = []
+    for start, readings in sorted(quarters.items()):
+        mean = Fraction(sum(power for _, power in readings), len(readings))
+        minutes = {moment.replace(second=0, microsecond=0) for moment, _ in readings}
+        listed.append((start, mean, Fraction(len(minutes), 15)))
+    good = [one for one in listed if one[2] >= Fraction(4, 5) and one[0] + QUARTER <= now]
+    best = max(good or listed, key=lambda one: (one[1], -one[0].timestamp()), default=None)
+    return {"peaks": listed, "best": best, "official": official}
+
+
+def assert_true(answer: dict, month: str, expected: dict) -> None:
+    """Compare an answer of the API with the truth."""
+    assert (answer["month"], answer["device_id"]) == (month, DEVICE)
+    told = [parse_time(peak["bucket"]) for peak in answer["peaks"]]
+    assert told == [start for start, _, _ in expected["peaks"]]
+    for peak, (start, mean, coverage) in zip(answer["peaks"], expected["peaks"], strict=True):
+        assert abs(peak["avg_power_w"] - mean) <= Fraction(1, 2), start
+        assert isinstance(peak["avg_power_w"], int)
+        assert peak["coverage"] == pytest.approx(float(coverage), abs=0.001), start
+    for peak in answer["peaks"]:
+        offset = parse_time(peak["bucket"]).astimezone(BRUSSELS).strftime("%z")
+        assert peak["bucket"].endswith(f"{offset[:3]}:{offset[3:]}")
+    start, mean, coverage = expected["best"] or (None, None, None)
+    assert (answer["monthly_peak_ts"] and parse_time(answer["monthly_peak_ts"])) == start
+    assert (answer["monthly_peak_w"] is None) == (mean is None)
+    if mean is not None:
+        assert abs(answer["monthly_peak_w"] - mean) <= Fraction(1, 2)
+        assert answer["monthly_peak_coverage"] == pytest.approx(float(coverage), abs=0.001)
+    power, ended = expected["official"]
+    assert answer["official_peak_w"] == power
+    assert (answer["official_peak_ts"] and parse_time(answer["official_peak_ts"])) == ended
+
+
+def sample(moment: datetime, power: int, **more: object) -> dict:
+    """One sample."""
+    made = {"device_id": DEVICE, "ts": format_time(moment), "power_w": power}
+    return made | {"import_power_w": max(power, 0)} | more
+
+
+def local(text: str) -> datetime:
+    """An instant by Belgian local time."""
+    return datetime.fromisoformat(text).replace(tzinfo=BRUSSELS).astimezone(UTC)
+
+
+def awkward_month(month: str, seed: int) -> list[dict]:
+    """About a sample a minute, with everything that can confuse a computation of quarters."""
+    chance = random.Random(seed)
+    begin = local(f"{month}-01T00:00:00")
+    end = local(f"{_after(month)}-01T00:00:00")
+    special: dict[datetime, list[dict]] = {}
+
+    def quarter(start: datetime, powers: list[tuple[float, int]]) -> None:
+        special[start] = [sample(start + timedelta(minutes=at), power) for at, power in powers]
+
+    tie = local(f"{month}-12T18:15:00")
+    quarter(tie, [(minute, 8000) for minute in range(15)])
+    quarter(tie + timedelta(days=2), [(minute / 2, 8000) for minute in range(30)])
+    quarter(local(f"{month}-05T03:00:00"), [(7.3, 9000)])
+    quarter(local(f"{month}-06T08:30:00"), [(minute, 12_000) for minute in range(11)])
+    quarter(local(f"{month}-07T08:30:00"), [(minute, 7_900) for minute in range(3, 15)])
+    quarter(local(f"{month}-08T12:00:00"), [(minute, -5_000) for minute in range(15)])
+    quarter(local(f"{month}-09T12:00:00"), [(0, 3000), (0.2, -3000), (0.4, 1), (14.999999, 70)])
+    quarter(begin - QUARTER, [(minute, 20_000) for minute in range(15)])
+    quarter(end, [(minute, 20_000) for minute in range(15)])
+    made = []
+    start = begin - 9 * QUARTER
+    while start < end + 9 * QUARTER:
+        day = start.astimezone(BRUSSELS).day
+        if start in special:
+            made += special[start]
+        elif not 19 <= day <= 21 and chance.random() > 0.03:
+            level = chance.choice((-3000, 0, 400, 2500))
+            made += [
+                sample(
+                    start + timedelta(seconds=60 * minute + chance.random() * 59.9),
+                    level + chance.randrange(-900, 900),
+                )
+                for minute in range(15)
+                if chance.random() > 0.05
+            ]
+        start += QUARTER
+    _tell_official_peaks(made, begin, end, tie)
+    return made
+
+
+def _tell_official_peaks(made: list[dict], begin: datetime, end: datetime, tie: datetime) -> None:
+    """The meter's own peak: last month's until the first quarter has ended, and again after it."""
+    for one in made:
+        moment = parse_time(one["ts"])
+        if moment < begin + QUARTER:
+            peak = (4321, begin)  # the last quarter of the month before ended at midnight
+        elif moment < tie + QUARTER:
+            peak = (2222, begin + QUARTER)
+        elif moment < end:
+            peak = (7985, tie + QUARTER)
+        elif moment < end + QUARTER:
+            peak = (8123, end)  # the last quarter of this month turned out to be the highest
+        else:
+            peak = (20_000, end + QUARTER)
+        one |= {"monthly_power_peak_w": peak[0], "monthly_power_peak_ts": format_time(peak[1])}
+
+
+def _after(month: str) -> str:
+    year, number = map(int, month.split("-"))
+    return f"{year + number // 12}-{number % 12 + 1:02}"
+
+
+class Client:
+    """Posts and asks like any program outside."""
+
+    def __init__(self, api: Api):
+        self.api = api
+        self.connection = http.client.HTTPConnection(urlsplit(api.url).netloc, timeout=60)
+
+    def post(self, samples: list[dict]) -> int:
+        """How many were new."""
+        inserted = 0
+        for first in range(0, len(samples), 1000):
+            body = json.dumps({"samples": samples[first : first + 1000]})
+            headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+            self.connection.request("POST", "/v1/ingest", body, headers)
+            answer = self.connection.getresponse()
+            told = json.loads(answer.read())
+            assert answer.status == 200, told
+            inserted += told["inserted"]
+        return inserted
+
+    def capacity(self, month: str) -> dict:
+        """The answer of the API."""
+        path = f"/v1/capacity/month/{month}?device_id={DEVICE}"
+        status, answer = self.api.get(path, TOKEN)
+        assert status == 200, answer
+        return answer
+
+
+@pytest.fixture(params=["postgres", "timescale"])
+def client(request: pytest.FixtureRequest) -> Iterator[tuple[Client, object, str]]:
+    """A client of an API on an empty database, on plain PostgreSQL and on TimescaleDB."""
+    server = request.getfixturevalue(request.param)
+    redis = request.getfixturevalue("redis")
+    url = server.create_database()
+    settings = {
+        "DATABASE_URL": url,
+        "REDIS_URL": redis.url,
+        "DEVICE_TOKENS": f"{TOKEN}:{DEVICE}:p1",
+        "MAX_REQUESTS_PER_MINUTE": "0",
+    }
+    migrated = subprocess.run(
+        [sys.executable, "-m", "api_server.migrate"],
+        cwd=ROOT, env=environment(settings), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert migrated.returncode == 0, migrated.stderr
+    with open_folder("sunspool-capacity-") as folder, Api(folder, settings) as api:
+        asking = Client(api)
+        yield asking, server, url
+        asking.connection.close()
+    server.drop_database(urlsplit(url).path[1:])
+
+
+@pytest.mark.parametrize("month", ["2026-10", "2026-03", "2025-12"])
+def test_an_awkward_month_is_computed_as_by_hand(client, month):
+    asking, _, _ = client
+    made = awkward_month(month, seed=int(month.replace("-", "")))
+    shuffled = random.Random(1).sample(made, len(made))  # a drained spool brings old and new
+    assert asking.post(shuffled) == len(made)
+    now = datetime.now(UTC)
+    for one in (month, _after(month)):
+        assert_true(asking.capacity(one), one, truth(made, one, now))
+    assert asking.capacity("2024-02")["peaks"] == []
+
+
+def test_the_open_quarter_is_listed_and_never_the_peak_while_a_closed_one_is_good(client):
+    asking, _, _ = client
+    now = datetime.now(UTC)
+    opened = datetime.fromtimestamp(now.timestamp() // 900 * 900, UTC)
+    made = [
+        sample(opened - timedelta(seconds=second), 3000 + second % 2)
+        for second in range(1, 3600, 20)
+    ]
+    elapsed = int((now - opened).total_seconds())
+    made += [
+        sample(opened + timedelta(seconds=second), 9000) for second in range(0, elapsed + 1, 5)
+    ]
+    asking.post(made)
+    month = f"{now.astimezone(BRUSSELS):%Y-%m}"
+    answer, after = asking.capacity(month), datetime.now(UTC)
+    if after - opened < QUARTER:  # else the quarter has closed meanwhile
+        assert_true(answer, month, truth(made, month, after))
+        assert answer["peaks"][-1]["avg_power_w"] == 9000
+
+
+def test_without_a_good_quarter_the_highest_one_is_told_with_its_coverage(client):
+    asking, _, _ = client
+    made = [
+        sample(local("2026-02-10T10:00:00"), 9000),
+        *[sample(local(f"2026-02-10T11:0{minute}:00"), 4000) for minute in range(9)],
+    ]
+    asking.post(made)
+    answer = asking.capacity("2026-02")
+    assert_true(answer, "2026-02", truth(made, "2026-02", datetime.now(UTC)))
+    assert answer["monthly_peak_w"] == 9000
+    assert answer["monthly_peak_coverage"] == pytest.approx(1 / 15, abs=0.001)
+
+
+def test_readings_that_come_late_count_when_the_rollups_were_refreshed(client):
+    asking, server, url = client
+    made = awkward_month("2026-03", seed=5)
+    asking.post(made)
+    run_refresh_policies(server, url)
+    now = datetime.now(UTC)
+    assert_true(asking.capacity("2026-03"), "2026-03", truth(made, "2026-03", now))
+    late = [sample(local(f"2026-03-20T10:{minute:02}:30"), 15_000) for minute in range(30)]
+    again = [one | {"power_w": 1, "import_power_w": 1} for one in made[:500]]
+    assert asking.post(late + again) == len(late)  # the first reading of a time is kept
+    run_refresh_policies(server, url)
+    answer = asking.capacity("2026-03")
+    assert_true(answer, "2026-03", truth(made + late, "2026-03", now))
+    assert (answer["monthly_peak_w"], answer["monthly_peak_ts"]) == (
+        15_000,
+        "2026-03-20T10:00:00+01:00",
+    )
+
+
+def run_refresh_policies(server, url: str) -> None:
+    """What TimescaleDB does in the background now and then; nothing on plain PostgreSQL."""
+    with contextlib.closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT to_regclass('timescaledb_information.jobs') IS NOT NULL")
+            if not cursor.fetchone()[0]:
+                assert server.timescaledb is None
+                return
+            cursor.execute(
+                "SELECT job_id FROM timescaledb_information.jobs "
+                "WHERE proc_name = 'policy_refresh_continuous_aggregate' ORDER BY job_id"
+            )
+            jobs = [row[0] for row in cursor]
+            assert jobs
+            for job in jobs:
+                cursor.execute("CALL run_job(%s)", (job,))
