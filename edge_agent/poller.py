@@ -44,10 +44,14 @@ class Schedule:
             self._next = now
 
     def end(self, now: float, quiet_s: float = 0.0) -> None:
-        """The poll is over, and the device needs `quiet_s` at least."""
+        """The poll is over; after `quiet_s`, if there is any, the device is tried again.
+
+        That also shortens a long interval: dongles hang up on clients that are idle.
+        """
         missed = math.floor((now - self._next) / self._interval_s)
         self._next += (missed + 1) * self._interval_s
-        self._next = max(self._next, now + quiet_s)
+        if quiet_s:
+            self._next = now + quiet_s
 
     def wait_s(self, now: float) -> float:
         """How long nothing is to be done, at most one interval."""

@@ -55,18 +55,9 @@ def test_missed_polls_are_skipped_not_caught_up():
     assert polls(5, [12.0], 30) == [0, 15, 20, 25]
 
 
-def test_a_device_is_left_alone_as_long_as_it_needs_and_at_least_one_interval():
-    assert polls(5, [0.2, 0.2, 0.2], 60, [20, 2, 0]) == [
-        0,
-        20.2,
-        25.2,
-        30.2,
-        35.2,
-        40.2,
-        45.2,
-        50.2,
-        55.2,
-    ]
+def test_a_device_is_left_alone_as_long_as_it_needs():
+    expected = [0, 20.2, 25.4, 30.4, 35.4, 40.4, 45.4, 50.4, 55.4]
+    assert polls(5, [0.2, 0.2, 0.2], 60, [20, 5, 0]) == expected
 
 
 def test_a_poll_that_comes_late_shifts_the_next():
@@ -74,6 +65,10 @@ def test_a_poll_that_comes_late_shifts_the_next():
     schedule.begin(4.0)
     schedule.end(4.2)
     assert schedule.wait_s(4.2) == pytest.approx(4.8)
+
+
+def test_a_failed_poll_of_a_long_interval_is_tried_again_after_the_quiet_it_needs():
+    assert polls(60, [0.2, 0.2, 0.2], 150, [0, 5.0, 0]) == [0, 60, 65.2, 125.2]
 
 
 class Device:
