@@ -80,7 +80,7 @@ TABLE = (
     Setting("SUNGROW_HOST", _HOST),
     Setting("SUNGROW_PORT", _PORT, default=502),
     Setting("SUNGROW_SLAVE_ID", environment.integer(1, 247), default=1),
-    Setting("INTER_REGISTER_DELAY_MS", environment.integer(20, 60_000), default=20),
+    Setting("INTER_REGISTER_DELAY_MS", environment.integer(20, 10_000), default=20),
     Setting("HW_P1_HOST", _HOST),
     Setting("HW_P1_TOKEN", environment.pattern("[0-9A-Fa-f]{32}", "32 hex digits"), secret=True),
     Setting("HW_P1_API", environment.choice("v2", "v1"), default="v2"),
