@@ -67,9 +67,9 @@ def _pair(environ: Mapping[str, str], say: Callable[[str], None], ask_for_s: flo
         _store(token, draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    say(f"Paired with the meter {connection.serial}; its token is in {path}.")
-    say(f"Set HW_P1_TOKEN_FILE={path} and HW_P1_SERIAL={connection.serial} for the agent,")
-    say("try them with: python -m edge_agent --once, then restart the agent.")
+    say(f"Paired with the meter {connection.serial}; its token is in {path} (HW_P1_TOKEN_FILE).")
+    say(f"Next: put HW_P1_SERIAL={connection.serial} into the agent's settings, so that it trusts")
+    say("no other meter; try it with --once; restart the agent.")
     if environ.get("HW_P1_TOKEN"):
         say("Remove HW_P1_TOKEN from its settings: it comes before the file and is void now.")
 

@@ -75,7 +75,7 @@ def test_the_button_gives_a_token_that_only_its_owner_can_read(tmp_path, meter, 
     assert os.listdir(tmp_path) == ["token"]
     assert token not in said
     assert "Press its button" in said
-    for needed in (f"HW_P1_SERIAL={SERIAL}", f"HW_P1_TOKEN_FILE={tmp_path}/token", "--once"):
+    for needed in (f"HW_P1_SERIAL={SERIAL}", f"{tmp_path}/token", "--once", "restart"):
         assert needed in said
     assert [(method, path) for method, path, _ in meter.requests] == [("POST", "/api/user")] * 2
 
