@@ -36,7 +36,8 @@ def watch(house: House, seconds: float | None) -> None:
         time.sleep(LOOK_S if end is None else max(0, min(LOOK_S, end - time.monotonic())))
     if not told:
         silent = [name for name, count in shown.items() if not count]
-        raise ServerFailed(f"nothing came back through the API from {', '.join(silent) or 'all'}")
+        what = f"samples of {', '.join(silent)}" if silent else "history"
+        raise ServerFailed(f"no {what} came back through the API")
     print(
         "Samples read back through the API: " + ", ".join(f"{n} of {d}" for d, n in shown.items())
     )
