@@ -23,15 +23,19 @@ class Connection(extensions.connection):
     """Ends by itself when a statement is not done by `deadline`, in seconds of the boot clock."""
 
     deadline = 0.0
-    statement_timeout_s = 0.0
+    least_s = 0.0  # the server's own limit of a statement,
+    limit_s = 0.0  # raised for those that may take longer
 
-    def prepare_within(self, seconds: float) -> None:
-        """Give the statements that follow so many seconds; the server is told when they change."""
-        self.deadline = time.monotonic() + seconds + 0.5  # the server's own timeout comes first
-        if seconds > self.statement_timeout_s:
+    def allow(self, seconds: float) -> None:
+        """Give the statements that follow so many seconds; a server must first show it is alive
+        if that is long."""
+        limit_s = max(seconds, self.least_s)
+        if limit_s > self.least_s or limit_s != self.limit_s:
+            self.deadline = time.monotonic() + self.least_s
             with self.cursor() as cursor:
-                cursor.execute("SET statement_timeout = %s", (round(seconds * 1000),))
-            self.statement_timeout_s = seconds
+                cursor.execute("SET statement_timeout = %s", (round(limit_s * 1000),))
+            self.limit_s = limit_s
+        self.deadline = time.monotonic() + seconds + 0.5  # the server's own limit comes first
 
     @property
     def idle(self) -> bool:
@@ -50,21 +54,19 @@ class Cursor(extensions.cursor):
         _wait(self.connection)
 
 
-def connect(url: str, seconds: float, statement_timeout_s: float, options: str) -> Connection:
+def connect(url: str, seconds: float, options: str) -> Connection:
     """Connect within so many seconds; `options` are added to those that the URL has."""
     known = extensions.parse_dsn(url)
-    timeout = f"-c statement_timeout={round(statement_timeout_s * 1000)}"
     connection = psycopg2.connect(
         url,
         async_=True,
         connection_factory=Connection,
         cursor_factory=Cursor,
-        options=f"{known.get('options', '')} {options} {timeout}".strip(),
+        options=f"{known.get('options', '')} {options}".strip(),
         fallback_application_name="sunspool-api",
         client_encoding="UTF8",
         **_KEEPALIVES,
     )
-    connection.statement_timeout_s = statement_timeout_s
     connection.deadline = time.monotonic() + seconds
     _wait(connection)
     return connection

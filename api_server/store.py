@@ -16,10 +16,11 @@ from psycopg2 import errors
 from api_server.postgres import Connection, connect
 from edge_agent.samples import Kind
 
-ANSWER_S = 4.0
+ANSWER_S = 4
 LOCK_S = 2
 OPTIONS = (
-    f"-c lock_timeout={LOCK_S}s -c idle_in_transaction_session_timeout=60s"
+    f"-c statement_timeout={ANSWER_S}s -c lock_timeout={LOCK_S}s"
+    " -c idle_in_transaction_session_timeout=60s"
     # A sample that was answered for must survive a power cut, whatever the server's default is.
     " -c timezone=UTC -c synchronous_commit=on"
 )
@@ -29,10 +30,13 @@ _INSERT = """
 INSERT INTO {table} ({names})
 SELECT %s, new.* FROM unnest({arrays}) AS new ON CONFLICT DO NOTHING
 """
+# A look-up per row (OFFSET 0 keeps it one), in the chunks between the first time and the last.
 _DIFFERING = """
-SELECT count(*) FROM unnest({arrays}) AS new ({values})
-JOIN {table} AS old ON old.device_id = %s AND old.ts = new.ts
-WHERE ({old}) IS DISTINCT FROM ({new})
+SELECT count(*) FROM unnest({arrays}) AS new ({values}) WHERE EXISTS (
+    SELECT FROM {table} AS old
+    WHERE old.device_id = %s AND old.ts BETWEEN %s AND %s AND old.ts = new.ts
+    AND ({old}) IS DISTINCT FROM ({new}) OFFSET 0
+)
 """
 _NEWEST = "SELECT {names} FROM {table} WHERE device_id = %s AND ts > %s ORDER BY ts DESC LIMIT 1"
 
@@ -69,9 +73,10 @@ class Store:
         try:
             if connection is None or connection.closed or not connection.idle:
                 self._drop()
-                connection, fresh = connect(self._url, seconds, ANSWER_S, OPTIONS), True
+                connection, fresh = connect(self._url, min(seconds, ANSWER_S), OPTIONS), True
+                connection.least_s = connection.limit_s = ANSWER_S
                 self._local.connection = connection
-            connection.prepare_within(seconds)
+            connection.allow(seconds)
             yield connection
         except psycopg2.Error as error:
             self._drop()
@@ -102,8 +107,8 @@ class Store:
         Known keys keep their values.
         """
         columns = _by_time(columns)
-        device_id, count = columns["device_id"][0], len(columns["ts"])
-        arrays = [_times(columns["ts"])]
+        device_id, times = columns["device_id"][0], columns["ts"]
+        arrays = [_times(times)]
         for field in kind.fields:
             as_text = _times if field.type == "time" else _numbers
             arrays.append(as_text(columns[field.name]))
@@ -111,9 +116,9 @@ class Store:
         def work(cursor: Any) -> Inserted:
             cursor.execute(_sql(_INSERT, kind), [device_id, *arrays])
             new = cursor.rowcount
-            if new == count:
+            if new == len(times):
                 return Inserted(new, 0)
-            cursor.execute(_sql(_DIFFERING, kind), [*arrays, device_id])
+            cursor.execute(_sql(_DIFFERING, kind), [*arrays, device_id, times[0], times[-1]])
             return Inserted(new, cursor.fetchone()[0])
 
         return self.run(work)

@@ -6,9 +6,10 @@ Gauges are averaged, counters are differenced, neither is ever summed.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
@@ -20,6 +21,8 @@ _RFC3339 = re.compile(
     r"(?:([Zz])|([+-](?:[01]\d|2[0-3]):[0-5]\d))",
     re.ASCII,
 )
+# What most samples have, and Python reads at once.
+_USUAL = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +141,16 @@ def parse_time(text: str) -> datetime:
 
     Raises ValueError for anything else.
     """
-    match = _RFC3339.fullmatch(text)
+    usual = _USUAL.fullmatch(text)
+    match = usual or _RFC3339.fullmatch(text)
     if not match:
         raise ValueError("must be an RFC 3339 time with an offset, like 2026-11-21T14:00:00Z")
-    day, hour, rest, fraction, _, offset = match.groups()
     try:
-        time = datetime.fromisoformat(
-            f"{day}T{hour}{rest}.{fraction or '0':0<6}{offset or '+00:00'}"
-        )
+        if usual:
+            return datetime.fromisoformat(text)
+        day, hour, rest, fraction, _, offset = match.groups()
+        digits = f"{fraction or '0':0<6}"
+        time = datetime.fromisoformat(f"{day}T{hour}{rest}.{digits}{offset or '+00:00'}")
         return time.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("must be a time that exists") from None
@@ -172,38 +177,52 @@ def decode(
     ]
     if problems:
         return {}, problems
-    columns = {
-        "device_id": _column(samples, _DEVICE_ID_FIELD, _device_id, problems),
-        "ts": _column(samples, _TS_FIELD, _Timestamps(now).read, problems),
-    }
-    for field in kind.fields:
-        raw = [sample.get(field.name) for sample in samples]
-        good = _all_plain(field, raw)
-        columns[field.name] = (
-            raw if good else _column(samples, field, _READERS[field.type], problems)
-        )
+    latest, columns = now + LEEWAY, {}
+    readers = {**_READERS, "ts": _ts_until(latest)}
+    for field, raw in zip((_DEVICE_ID, _TS, *kind.fields), _transposed(kind, samples), strict=True):
+        values = _plain(field, raw, latest)
+        if values is None:
+            values = _column(samples, field, readers[field.type], problems)
+        columns[field.name] = values
     if kind is P1 and not problems:
         problems.extend(_import_mismatches(columns))
     problems.sort(key=lambda problem: problem.index)
     return columns, problems
 
 
-def _all_plain(field: Field, raw: list[Any]) -> bool:
-    """Whether a whole column needs no look at its values: right types, extremes in range.
+def _transposed(kind: Kind, samples: list[dict]) -> Iterable[list[Any]]:
+    """The values of each column as they came, None where a sample has none."""
+    try:
+        rows = list(map(itemgetter(*kind.columns), samples))
+    except KeyError:
+        return [[sample.get(name) for sample in samples] for name in kind.columns]
+    return map(list, zip(*rows, strict=True)) if rows else [[] for _ in kind.columns]
+
+
+def _plain(field: Field, raw: list[Any], latest: datetime) -> list[Any] | None:
+    """A whole column at once, by its types and extremes; None if it needs a closer look.
 
     JSON admits no NaN (the parser refuses it), so the extremes speak for every value.
     """
-    types = set(map(type, raw))
-    if not types:
-        return True
+    types, given = set(map(type, raw)), raw
     if type(None) in types:
-        if field.required or not field.nullable or field.default is not None:
-            return False
-        raw = [value for value in raw if value is not None]
-    plain = {"float": {float, int, type(None)}, "int": {int, type(None)}, "time": {type(None)}}
-    if not types <= plain[field.type]:
-        return False
-    return not raw or (field.low <= min(raw) and max(raw) <= field.high)
+        if field.required or field.default is not None:
+            return None
+        types.remove(type(None))
+        given = [value for value in raw if value is not None]
+    if not types <= _PLAIN_TYPES[field.type]:
+        return None
+    if not given:
+        return raw
+    if field.type == "text":
+        return raw if set(given) == {given[0]} and DEVICE_ID.fullmatch(given[0]) else None
+    if field.type == "ts":
+        try:
+            times = list(map(parse_time, given))
+        except ValueError:
+            return None
+        return times if min(times) >= EARLIEST and max(times) <= latest else None
+    return raw if field.low <= min(given) and max(given) <= field.high else None
 
 
 def _column(samples: list[dict], field: Field, read: Any, problems: list[Problem]) -> list[Any]:
@@ -256,28 +275,26 @@ def _device_id(_field: Field, raw: Any) -> str:
     return raw
 
 
-class _Timestamps:
-    """Reads `ts`, which must lie between 2020 and a little after now."""
-
-    def __init__(self, now: datetime):
-        self.latest = now + LEEWAY
-
-    def read(self, field: Field, raw: Any) -> datetime:
+def _ts_until(latest: datetime) -> Callable[[Field, Any], datetime]:
+    def read(field: Field, raw: Any) -> datetime:
         time = _time(field, raw)
         if time < EARLIEST:
             raise ValueError("must not be before 2020-01-01")
-        if time > self.latest:
+        if time > latest:
             raise ValueError("must not be more than 5 minutes ahead of the server")
         return time
 
+    return read
+
 
 def _import_mismatches(columns: dict[str, list[Any]]) -> Iterator[Problem]:
-    pairs = zip(columns["power_w"], columns["import_power_w"], strict=True)
-    for index, (power, imported) in enumerate(pairs):
+    powers = zip(columns["power_w"], columns["import_power_w"], strict=True)
+    for index, (power, imported) in enumerate(powers):
         if imported != max(power, 0):
             yield Problem(index, "import_power_w", "must be power_w, or 0 if negative", "mismatch")
 
 
-_DEVICE_ID_FIELD = Field("device_id", "text", required=True, nullable=False)
-_TS_FIELD = Field("ts", "time", required=True, nullable=False)
-_READERS = {"float": _number, "int": _whole_number, "time": _time}
+_DEVICE_ID = Field("device_id", "text", required=True, nullable=False)
+_TS = Field("ts", "ts", required=True, nullable=False)
+_READERS = {"text": _device_id, "float": _number, "int": _whole_number, "time": _time}
+_PLAIN_TYPES = {"text": {str}, "ts": {str}, "float": {float, int}, "int": {int}, "time": set()}

@@ -139,8 +139,11 @@ class Postgres(Server):
         """Where a database is, for libpq."""
         return f"postgresql://{user}:{self.password}@127.0.0.1:{self.port}/{database}"
 
-    def create_database(self, name: str | None = None, template: str = "template1") -> str:
-        """Make a database of the ordinary owner and return its URL."""
+    def create_database(self, name: str | None = None, template: str = "template0") -> str:
+        """Make a database of the ordinary owner and return its URL.
+
+        Not from template1: TimescaleDB looks into that one, and it must have no visitors.
+        """
         name = name or f"test_{next(self._numbers)}"
         self.execute(f'CREATE DATABASE "{name}" OWNER {OWNER} TEMPLATE "{template}"')
         return self.url(name)
