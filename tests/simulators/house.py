@@ -1,10 +1,11 @@
 """A believable house for the simulators: sun, clouds, appliances, a battery and the grid.
 
 Everything follows from the seed and the time asked for, so that two simulators of one house
-agree, also after a restart. Powers hold for 10 s, so the counters are their exact integrals:
-pv + import + discharge = load + export + charge + losses, at any time. A day begins at 05:00 with
-an empty battery (a boiler takes what the night has left), so every day stands for itself and the
-counters since BUILT are sums over whole days.
+agree, also after a restart. Powers hold for 10 s, but for a flicker of load and grid that comes
+out even, so the counters are their exact integrals: pv + import + discharge = load + export +
+charge + losses, at any time. A day begins at 05:00 with an empty battery (a boiler takes what the
+night has left), so every day stands for itself and the counters since BUILT are sums over whole
+days.
 """
 
 import math
@@ -28,6 +29,8 @@ BATTERY_W = 2600.0  # either way
 INVERTER_W = 4000.0  # to the AC side
 STANDBY_W = 60.0  # lost while anything flows
 LOSS = 0.025  # of what flows
+FLICKER_W = 9.0
+FLICKERS = 3  # in one step
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +72,21 @@ class House:
             raise ValueError(f"the house was built on {BUILT:%Y-%m-%d}")
         day, before = self._day(number), self._before(number)
         step, into_s = divmod(rest.total_seconds(), STEP_S)
-        powers = day.powers[int(step)]
+        pv, load, battery, export, loss = powers = day.powers[int(step)]
         counted = zip(before, day.counted[int(step)], flows(powers), strict=True)
-        counters = [(start + wh + w * into_s / 3600) / 1000 for start, wh, w in counted]
-        stored_wh = day.stored_wh[int(step)] + powers[2] * into_s / 3600
-        return HouseState(*powers, 100 * stored_wh / CAPACITY_WH, *counters)
+        wh = [start + so_far + w * into_s / 3600 for start, so_far, w in counted]
+        stored_wh = day.stored_wh[int(step)] + battery * into_s / 3600
+        # The flicker never turns the sign of the grid, so its integral goes to one counter.
+        swing, phase = min(FLICKER_W, abs(export)), 2 * math.pi * FLICKERS * into_s / STEP_S
+        flicker_w = swing * math.sin(phase)
+        flicker_wh = swing * (1 - math.cos(phase)) * STEP_S / (2 * math.pi * FLICKERS) / 3600
+        wh[1] += flicker_wh
+        if export < 0:
+            wh[2] += flicker_wh
+        else:
+            wh[3] -= flicker_wh
+        powers = (pv, load + flicker_w, battery, export - flicker_w, loss)
+        return HouseState(*powers, 100 * stored_wh / CAPACITY_WH, *(each / 1000 for each in wh))
 
     def _day(self, number: int) -> "Day":
         season = ((BUILT + timedelta(days=number)).timetuple().tm_yday + 45) // 92 % 4
