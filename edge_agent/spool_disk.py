@@ -18,6 +18,7 @@ from edge_agent.thinning import NEARLY_FULL, thin
 
 WARN_AT, WARN_AGAIN_BELOW = 0.80, 0.75
 REOPEN_AFTER_S = 1.0
+MOST_IN_DOUBT = 1000  # more than one transaction inserts
 REPLACE_AFTER_S = 60.0  # a fresh file that is damaged already: the disk is at fault, not the file
 
 T = TypeVar("T")
@@ -94,8 +95,11 @@ class Disk:
         except (SpoolFull, SpoolFailed):
             self._reserve.give_up_if_needed()
             raise
-        if self._file.counters["last_id"] < self.counters["last_id"]:
-            self._file.start_after(self.counters["last_id"])
+        known = self.counters["last_id"]
+        if self._file.counters["last_id"] < known:
+            self._file.start_after(known)
+        elif known:
+            self._file.in_doubt = self._file.from_id(known + 1, MOST_IN_DOUBT)
         self._chores, self._idle = _all_chores(self._file, self._damaged), False
         return self._file
 

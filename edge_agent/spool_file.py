@@ -5,6 +5,7 @@ refused or the disk damaged, `meta` the counters. A plain insert writes no count
 so the number of waiting rows is the one saved with the last deletion plus the ids given since.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,9 +20,10 @@ from edge_agent.spool_counters import (
     load_counters,
     status_of,
 )
-from edge_agent.spool_errors import SpoolCorrupt, SpoolFailed, SpoolFull, named_errors
-from edge_agent.spool_folder import sync_directory
+from edge_agent.spool_errors import SpoolCorrupt, SpoolDenied, SpoolFull, named_errors
+from edge_agent.spool_folder import log_of, sync_directory
 from edge_agent.spool_row import COLUMNS, Row
+from edge_agent.sqlite_pages import is_log_damaged
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS samples (
@@ -59,10 +61,13 @@ class SpoolFile:
     def __init__(self, path: Path, max_mb: int):
         self.path = path
         self.counters = dict(COUNTERS)
+        self.in_doubt: list[Row] = []  # of a commit that failed, and yet was found in the log
         self._max_pages = max_mb * 2**20 // PAGE_SIZE
         self._fill, self._unmeasured = 0.0, ROWS_UNMEASURED
         with named_errors(path):
             new = not path.exists()
+            if is_log_damaged(log_of(path)):
+                raise SpoolCorrupt(f"{path}: its log is damaged")
             self._db = sqlite3.connect(path, 5, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare()
@@ -73,12 +78,14 @@ class SpoolFile:
                 raise
 
     def _prepare(self) -> None:
+        if self.path.exists() and not os.access(self.path, os.W_OK):
+            raise SpoolDenied(f"{self.path}: it is readonly")  # SQLite would open it all the same
         self._db.text_factory = lenient_text
         self._one(f"PRAGMA page_size = {PAGE_SIZE}")
         self._one("PRAGMA journal_mode = WAL")
         self._one("PRAGMA synchronous = FULL")
         if (self._one("PRAGMA journal_mode"), self._one("PRAGMA synchronous")) != ("wal", 2):
-            raise SpoolFailed(f"{self.path}: this file system can not promise durable writes")
+            raise SpoolDenied(f"{self.path}: this file system can not promise durable writes")
         self._one(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         self._one(f"PRAGMA journal_size_limit = {2 * LOG_PAGES * PAGE_SIZE}")
         self._one(f"PRAGMA max_page_count = {self._max_pages}")
@@ -147,10 +154,12 @@ class SpoolFile:
 
     def _insert(self, row: Row) -> int:
         """Insert one row; under an id of its own if another reading has that one."""
-        there = self._rows("id = ?", row.id) if row.id is not None else []
-        if there and there[0].crc == row.crc:
-            return row.id
-        if there:
+        for old in self.in_doubt:
+            if old[1:] == row[1:]:
+                return old.id
+        for there in self._rows("id = ?", row.id) if row.id else []:
+            if there.crc == row.crc:
+                return row.id
             row = row._replace(id=None)
         self._saw(row)
         self.counters["pending"] += 1

@@ -40,6 +40,7 @@ class Score:
     confirmed: int = 0
     lost: int = 0
     risen: int = 0  # confirmed by the server, deleted, and there again
+    twice: int = 0
     invented: int = 0
     replaced: int = 0  # the file had to be set aside
 
@@ -75,12 +76,13 @@ def look(
     found = [entry.sample for entry in spool.peek(READINGS)]
     found += [entry["sample"] for entry in status["rejected"]]
     spool.close()
-    numbers = {sample["pv_power_w"] for sample in found}
-    assert len(numbers) == len(found) == status["pending"] + status["set_aside"]
+    numbers = {sample["pv_power_w"] for sample in found if isinstance(sample, dict)}
+    assert len(found) == status["pending"] + status["set_aside"]
     score.states += 1
     score.confirmed += len(ledger.stored - ledger.ending)
     score.lost += len(ledger.stored - ledger.ending - numbers)
     score.risen += len(ledger.ended & numbers)
+    score.twice += len(found) - len(numbers)
     score.invented += len(numbers - ledger.begun)
     score.replaced += any(
         ".corrupt" in path.name or ".salv" in path.name for path in folder.iterdir()
@@ -102,14 +104,15 @@ def cut_power(tmp_path: Path, synchronous: str, states: int) -> Score:
     return score_cuts(calls, folder, states, seed=states)
 
 
-@pytest.mark.parametrize("states", [120, pytest.param(1500, marks=pytest.mark.full)])
+@pytest.mark.parametrize("states", [120, pytest.param(600, marks=pytest.mark.full)])
 def test_no_confirmed_reading_is_lost(tmp_path, states, capsys):
     score = cut_power(tmp_path, "FULL", states)
     with capsys.disabled():
         print(f"\npower cut, synchronous=FULL: {score}")
     assert score.states == states
     assert score.confirmed > 10 * states
-    assert (score.lost, score.risen, score.invented, score.replaced) == (0, 0, 0, 0)
+    assert (score.lost, score.risen, score.twice) == (0, 0, 0)
+    assert (score.invented, score.replaced) == (0, 0)
 
 
 def test_the_same_without_syncing_loses_readings(tmp_path, capsys):

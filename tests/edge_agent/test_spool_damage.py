@@ -188,6 +188,25 @@ def test_what_stood_in_the_log_only_is_saved_too(path, tmp_path):
     spool.close()
 
 
+def test_a_flipped_byte_in_the_log_costs_that_reading_only(path, tmp_path):
+    """SQLite itself would forget this reading and all that came after it, without a word."""
+    spool = Spool(path)
+    for n in range(COUNT, COUNT + 50):
+        spool.enqueue(reading(n))
+    copy = tmp_path / "copy" / "spool.db"
+    copy.parent.mkdir()
+    for suffix in ("", "-wal"):
+        Path(f"{copy}{suffix}").write_bytes(Path(f"{path}{suffix}").read_bytes())
+    spool.close()
+    log = Path(f"{copy}-wal").read_bytes()
+    overwrite(Path(f"{copy}-wal"), log.rindex(b'"pv_power_w":420,') + 3, b"X")
+    spool = Spool(copy)
+    assert numbers(spool.peek(2 * COUNT)) == [*WAITING, *range(COUNT, 420), *range(421, 450)]
+    assert '"pvXpower_w":420,' in spool.status()["rejected"][0]["sample"]
+    assert spool.status()["lost"] == 0
+    spool.close()
+
+
 def test_a_fresh_file_that_is_damaged_at_once_is_the_disks_fault(path):
     overwrite(path, 0, os.urandom(PAGE_SIZE))
     spool = Spool(path)

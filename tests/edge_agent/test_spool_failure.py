@@ -1,0 +1,163 @@
+"""A disk that fails: readings wait in memory, the handle is never trusted again."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_agent.spool import Spool, SpoolBroken, SpoolError
+from edge_agent.spool_disk import REOPEN_AFTER_S
+from tests.edge_agent.readings import reading
+
+ROOT = Path(__file__).parents[2]
+NOBODY = 65534
+
+ENQUEUE = """
+import json, sys, time
+from edge_agent.spool import Spool
+from tests.edge_agent.readings import reading
+spool = Spool(sys.argv[1])
+stored = []
+for n in range(int(sys.argv[2])):
+    stored.append(spool.enqueue(reading(n)))
+    time.sleep(0 if stored[-1] else 0.1)
+spool.close()
+print(json.dumps(stored))
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where the spool of a test lies."""
+    return tmp_path / "spool.db"
+
+
+def numbers(path):
+    """What is on the disk afterwards."""
+    spool = Spool(path)
+    found = [entry.sample["pv_power_w"] for entry in spool.peek(10**5)]
+    spool.close()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("call", "error"), [("fdatasync", "EIO"), ("pwrite64", "EIO"), ("pwrite64", "ENOSPC")]
+)
+def test_failing_writes_cost_nothing_once_they_work_again(path, call, error):
+    """The kernel fails five calls in the middle of work."""
+    if subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode:
+        pytest.skip("strace may not trace here")
+    fault = f"inject={call}:error={error}:when=100..104"
+    command = ["strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", fault]
+    program = [sys.executable, "-c", ENQUEUE, path, "200"]
+    done = subprocess.run([*command, *program], cwd=ROOT, capture_output=True, timeout=120)
+    stored = json.loads(done.stdout)
+    assert False in stored, "nothing failed"
+    assert stored[-1] is True
+    found = numbers(path)
+    assert found == list(range(200))
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_file_that_may_not_grow(path):
+    """As on a disk quota: EFBIG is neither a full disk nor a failing one."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    command = [sys.executable, "-c", ENQUEUE, path, "200"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, preexec_fn=limit, timeout=120)
+    stored = json.loads(done.stdout)
+    assert stored[0] is True
+    found = numbers(path)
+    assert found == list(range(len(found)))
+    assert len(found) >= sum(stored)
+
+
+def test_after_minutes_of_failure_the_process_is_told_to_end(path):
+    spool = Spool(path, patience_s=0.5)
+    assert spool.enqueue(reading(0))
+    spool._disk.close()
+    shutil.rmtree(path.parent)
+    assert spool.enqueue(reading(1)) is False
+    assert [entry.sample["pv_power_w"] for entry in spool.peek(9)] == [1]
+    with pytest.raises(SpoolBroken, match="could not be used"):
+        enqueue_for_seconds(spool)
+    path.parent.mkdir()
+    time.sleep(REOPEN_AFTER_S)
+    spool.close()
+    assert numbers(path)[:2] == [1, 2], "memory was written in the end"
+
+
+def enqueue_for_seconds(spool):
+    """Store fifty readings, ten a second."""
+    for n in range(2, 52):
+        spool.enqueue(reading(n))
+        time.sleep(0.1)
+
+
+AS_NOBODY = f"""
+import os, sys
+from edge_agent.spool import Spool, SpoolError
+os.setgroups([])
+os.setgid({NOBODY})
+os.setuid({NOBODY})
+try:
+    Spool(sys.argv[1])
+except SpoolError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("denied", ["file", "folder", "parent"])
+def test_a_spool_without_the_right_to_write_is_refused_at_the_start(tmp_path, denied):
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    path = tmp_path / "device" / "spool.db"
+    if denied != "parent":
+        Spool(path).close()
+    if denied == "file":
+        os.chown(path.parent, NOBODY, NOBODY)
+    command = [sys.executable, "-c", AS_NOBODY, path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert str(path.parent) in done.stdout, done.stderr
+    assert "readonly" in done.stdout or "ermission" in done.stdout or "unable" in done.stdout
+
+
+def test_a_disk_that_turned_read_only_is_waited_for(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can mount a disk")
+    try:
+        path = folder / "spool.db"
+        spool = Spool(path)
+        spool.enqueue(reading(0))
+        spool.close()
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        spool = Spool(path)
+        assert spool.enqueue(reading(1)) is False
+        assert spool.status()["pending"] == 1
+        subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
+        time.sleep(REOPEN_AFTER_S)
+        assert spool.enqueue(reading(2)) is True
+        assert spool.status()["pending"] == 3
+        spool.close()
+        assert numbers(path) == [0, 1, 2]
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_folder_that_can_not_be_made_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SpoolError, match="cannot make the folder"):
+        Spool(tmp_path / "file" / "spool.db")
