@@ -1,6 +1,6 @@
 """GET /v1/daily-energy: what a meter imported and exported so far today."""
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, current_app
@@ -19,9 +19,9 @@ def daily_energy() -> dict[str, Any]:
     device = meter()
     zone = current_app.config["SETTINGS"].site_timezone
     today = datetime.now(UTC).astimezone(zone).date()
-    start, end = (datetime.combine(day, time(), zone) for day in (today, today + timedelta(days=1)))
-    with current_app.extensions["store"].connection() as connection:
-        found = rollups.energy(connection, P1, device.device_id, start, end)
+    found = current_app.extensions["store"].run(
+        lambda cursor: rollups.energy(cursor, P1, device.device_id, today, zone)
+    )
     if not found["sample_count"]:
         problem(404, "This meter has sent nothing today.")
     return {

@@ -63,10 +63,3 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (kwh[1] IS NOT NULL)::integer + 2 * (kwh[2] IS NOT NULL)::integer
     + 4 * (kwh[3] IS NOT NULL)::integer + 8 * (kwh[4] IS NOT NULL)::integer
     + 16 * (kwh[5] IS NOT NULL)::integer;
-
--- The end of the local month that a time lies in; of the one that ends, at its very edge.
-CREATE FUNCTION month_end(at timestamptz, zone text) RETURNS timestamptz
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN (
-    date_trunc('month', (at - interval '1 microsecond') AT TIME ZONE zone) + interval '1 month'
-) AT TIME ZONE zone;

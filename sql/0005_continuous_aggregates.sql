@@ -196,47 +196,6 @@ SELECT device_id, time_bucket('1 month', part.bucket, :'site_timezone') AS bucke
     counter_sum(energy_export, 100000, 0.001 ORDER BY part.bucket) AS energy_export
 FROM p1_daily AS part GROUP BY 1, 2 WITH NO DATA;
 
--- Months outside the months of [since, until), and days between: the last of them before, and the
--- first after, that know a counter hold the reading next to the range.
-CREATE FUNCTION sungrow_around(device text, since timestamptz, until timestamptz) RETURNS TABLE (
-    bucket timestamptz,
-    pv_total counter_span,
-    import_total counter_span,
-    export_total counter_span,
-    charge_total counter_span,
-    discharge_total counter_span
-) LANGUAGE sql STABLE AS $$
-    SELECT bucket, pv_total, import_total, export_total, charge_total, discharge_total
-    FROM sungrow_monthly WHERE device_id = device AND (
-        bucket < date_trunc('month', since, :'site_timezone')
-        OR bucket >= month_end(until, :'site_timezone')
-    )
-    UNION ALL
-    SELECT bucket, pv_total, import_total, export_total, charge_total, discharge_total
-    FROM sungrow_daily WHERE device_id = device AND (
-        bucket >= date_trunc('month', since, :'site_timezone') AND bucket < since
-        OR bucket >= until AND bucket < month_end(until, :'site_timezone')
-    )
-$$;
-
-CREATE FUNCTION p1_around(device text, since timestamptz, until timestamptz) RETURNS TABLE (
-    bucket timestamptz,
-    energy_import counter_span,
-    energy_export counter_span
-) LANGUAGE sql STABLE AS $$
-    SELECT bucket, energy_import, energy_export
-    FROM p1_monthly WHERE device_id = device AND (
-        bucket < date_trunc('month', since, :'site_timezone')
-        OR bucket >= month_end(until, :'site_timezone')
-    )
-    UNION ALL
-    SELECT bucket, energy_import, energy_export
-    FROM p1_daily WHERE device_id = device AND (
-        bucket >= date_trunc('month', since, :'site_timezone') AND bucket < since
-        OR bucket >= until AND bucket < month_end(until, :'site_timezone')
-    )
-$$;
-
 -- Refreshed without a limit at the start: only what has changed is computed again, however old.
 -- Children come first, by number and by clock: what is stacked on them sees what they have seen.
 SELECT add_continuous_aggregate_policy(
