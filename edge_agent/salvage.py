@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ from edge_agent.spool_file import SpoolFile
 from edge_agent.spool_folder import log_of, sync_directory
 from edge_agent.spool_row import DAMAGED, Row
 from edge_agent.sqlite_pages import Pages
+from edge_agent.thinning import NEARLY_FULL
 
-PAGES_PER_STEP = 256
-ROOM_TO_SALVAGE = 0.85
+PAGES_PER_STEP = 64  # a small part of even the smallest spool
 
 FRESH = {"page": 1, "saved": 0, "damaged": 0, "aside": 0, "ids": [], "done": False}
 
@@ -33,17 +33,15 @@ log = logging.getLogger(__name__)
 def move_away(path: Path) -> Path:
     """Give the damaged file and its log a new name; a cut in the middle leaves both readable."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    names = [f"{path.name}.corrupt-{stamp}"] + [
-        f"{path.name}.corrupt-{stamp}-{n}" for n in range(99)
-    ]
-    taken = set(os.listdir(path.parent))
-    bad = path.with_name(next(name for name in names if name not in taken))
+    numbered = (path.with_name(f"{path.name}.corrupt-{stamp}-{n:02}") for n in range(100))
+    bad = next(name for name in numbered if not name.exists())
     with named_errors(path):
         log_file = log_of(path)
-        if log_file.exists():
+        with suppress(OSError):  # there may be no log, or no second names on this file system
             os.link(log_file, log_of(bad))
         os.rename(path, bad)
-        log_file.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.replace(log_file, log_of(bad))
         path.with_name(path.name + "-shm").unlink(missing_ok=True)
         sync_directory(path.parent)
     return bad
@@ -51,8 +49,8 @@ def move_away(path: Path) -> Path:
 
 def damaged_files(path: Path) -> list[Path]:
     """Damaged files that were not read to the end yet, oldest first."""
-    found = path.parent.glob(f"{path.name}.corrupt-*")
-    return sorted(bad for bad in found if not bad.name.endswith("-wal"))
+    names = [name for name in os.listdir(path.parent) if name.startswith(f"{path.name}.corrupt-")]
+    return [path.with_name(name) for name in sorted(names) if not name.endswith(("-wal", "-shm"))]
 
 
 def salvage(file: SpoolFile, known: dict[str, dict[str, Any]]) -> Iterator[None]:
@@ -84,7 +82,7 @@ class _Job:
     def run(self) -> Iterator[None]:
         with closing(self.pages):
             while self.state["page"] <= self.pages.count:
-                if self.file.fill() < ROOM_TO_SALVAGE:
+                if self.file.fill() < NEARLY_FULL:
                     self._take_over_some_pages()
                 yield
         if not self.state["done"]:

@@ -86,7 +86,7 @@ class Spool:
         Without a stamp its time is trusted. Raises SpoolBroken when the disk has been failing
         for minutes.
         """
-        boot_id, boot_s = (stamp.boot_id, float(stamp.boot_s)) if stamp else ("", 0.0)
+        boot_id, boot_s = (str(stamp.boot_id), float(stamp.boot_s)) if stamp else ("", 0.0)
         row = make_row(sample, boot_id, boot_s, held=bool(stamp) and not stamp.synced)
         with self._mutex:
             self._given_ids -= 1
@@ -154,7 +154,8 @@ class Spool:
         with self._mutex:
             self._flush()
             status = self._on_disk(SpoolFile.status, make_status(self._disk.counters))
-            status["pending"] += len(self._waiting) - len(self._endings)
+            in_memory = len(self._waiting) - len(self._endings)
+            status["pending"] = max(0, status["pending"] + in_memory)
             status["oldest_ts"] = status["oldest_ts"] or next((r.ts for r in self._waiting), None)
             return status
 
@@ -180,7 +181,7 @@ class Spool:
         with self._mutex:
             if self._lock_handle is not None:
                 self._flush()
-                self._disk.close()
+                self._disk.close_for_good()
                 os.close(self._lock_handle)
                 self._lock_handle = None
 

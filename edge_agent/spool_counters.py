@@ -58,6 +58,11 @@ def load_counters(db: sqlite3.Connection) -> dict[str, Any]:
     return counters
 
 
+def newer(one: str | None, other: str | None) -> str | None:
+    """The later of two times of one clock; without the Z such texts compare like times."""
+    return max(one or "", other or "", key=lambda ts: ts.rstrip("Z")) or None
+
+
 def status_of(db: sqlite3.Connection, counters: dict[str, Any]) -> dict[str, Any]:
     """What `--spool` prints: the set-aside readings newest first, a damaged one as its text."""
     oldest = db.execute("SELECT ts FROM samples ORDER BY id LIMIT 1").fetchall()

@@ -49,7 +49,7 @@ class Disk:
             if not os.statvfs(self.path.parent).f_flag & os.ST_RDONLY:
                 raise
         except (SpoolFull, SpoolFailed):
-            pass  # logged; readings wait in memory
+            pass  # the first reading says so in the log, and waits in memory
 
     def run(self, action: Callable[[SpoolFile], T]) -> T:
         """Do something with the file; raises SpoolFull or SpoolFailed if that can not be now."""
@@ -65,7 +65,7 @@ class Disk:
 
     def _try(self, action: Callable[[SpoolFile], T]) -> T:
         if self._file is None and time.monotonic() < self._reopen_at:
-            raise SpoolFailed("the file failed a moment ago")
+            raise SpoolFailed("closed, or failed a moment ago")
         try:
             file = self._file or self._open()
             result = action(file)
@@ -86,27 +86,30 @@ class Disk:
         try:
             self.run(action)
         except SpoolFull:
-            self._reserve.give_up()
+            self._reserve.give_up_if_needed()
             self.run(action)
 
     def _open(self) -> SpoolFile:
-        try:
-            self._file = SpoolFile(self.path, self._max_mb)
-        except (SpoolFull, SpoolFailed):
-            self._reserve.give_up_if_needed()
-            raise
+        self._reserve.give_up_if_needed()
+        file = SpoolFile(self.path, self._max_mb)
         known = self.counters["last_id"]
-        if self._file.counters["last_id"] < known:
-            self._file.start_after(known)
-        elif known:
-            self._file.in_doubt = self._file.from_id(known + 1, MOST_IN_DOUBT)
-        self._chores, self._idle = _all_chores(self._file, self._damaged), False
-        return self._file
+        try:
+            if file.counters["last_id"] < known:
+                file.start_after(known)
+            elif known:
+                file.in_doubt = file.from_id(known + 1, MOST_IN_DOUBT)
+        except SpoolError:
+            file.close()
+            raise
+        self._file, self._idle = file, False
+        self._chores = _all_chores(file, self._damaged)
+        return file
 
     def _let_go(self) -> None:
         """Close the handle for good: after a failed write its next success would prove nothing."""
         now = time.monotonic()
-        self.failing_since = self.failing_since or now
+        if not self._reserve.is_disk_full():  # for room one can wait
+            self.failing_since = self.failing_since or now
         self._reopen_at = now + REOPEN_AFTER_S
         self.close()
 
@@ -151,6 +154,11 @@ class Disk:
             event(log, logging.WARNING, "spool_filling", msg)
         self._warned = fill >= (WARN_AGAIN_BELOW if self._warned else WARN_AT)
 
+    def close_for_good(self) -> None:
+        """Let go of the file and never open it again."""
+        self.close()
+        self._reopen_at = float("inf")
+
     def close(self) -> None:
         """Let go of the file."""
         file, self._file = self._file, None
@@ -168,7 +176,7 @@ def _all_chores(file: SpoolFile, known: dict[str, dict[str, Any]]) -> Generator[
     for _ in salvage(file, known):
         if file.fill() >= NEARLY_FULL:
             yield from thin(file)
-        yield []
+        yield None if file.fill() >= NEARLY_FULL else []
     while True:
         if file.fill() >= NEARLY_FULL:
             yield from thin(file)

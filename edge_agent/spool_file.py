@@ -18,10 +18,11 @@ from edge_agent.spool_counters import (
     last_id,
     lenient_text,
     load_counters,
+    newer,
     status_of,
 )
 from edge_agent.spool_errors import SpoolCorrupt, SpoolDenied, SpoolFull, named_errors
-from edge_agent.spool_folder import log_of, sync_directory
+from edge_agent.spool_folder import create_file, log_of, sync_directory
 from edge_agent.spool_row import COLUMNS, Row
 from edge_agent.sqlite_pages import is_log_damaged
 
@@ -46,9 +47,7 @@ CREATE TABLE IF NOT EXISTS set_aside (
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 PAGE_SIZE = 1024  # a third of the bytes written per reading with 4096: what wears out a card
-LOG_PAGES = (
-    1600  # checkpointed after so many; the log keeps that length and is overwritten in place
-)
+LOG_PAGES = 1600  # then it is moved into the file; it keeps its length and is overwritten in place
 CHECKED_MB = 64  # a larger file is not read from end to end before work starts
 FULL = 0.97  # the rest is kept for confirming and setting aside
 ROWS_UNMEASURED = 20  # the fill is asked for after so many, and always when it is high
@@ -65,8 +64,9 @@ class SpoolFile:
         self._max_pages = max_mb * 2**20 // PAGE_SIZE
         self._fill, self._unmeasured = 0.0, ROWS_UNMEASURED
         with named_errors(path):
-            new = not path.exists()
-            if is_log_damaged(log_of(path)):
+            if new := not path.exists():
+                create_file(path)
+            elif is_log_damaged(log_of(path)):
                 raise SpoolCorrupt(f"{path}: its log is damaged")
             self._db = sqlite3.connect(path, 5, isolation_level=None, check_same_thread=False)
             try:
@@ -78,7 +78,7 @@ class SpoolFile:
                 raise
 
     def _prepare(self) -> None:
-        if self.path.exists() and not os.access(self.path, os.W_OK):
+        if not os.access(self.path, os.W_OK):
             raise SpoolDenied(f"{self.path}: it is readonly")  # SQLite would open it all the same
         self._db.text_factory = lenient_text
         self._one(f"PRAGMA page_size = {PAGE_SIZE}")
@@ -109,10 +109,9 @@ class SpoolFile:
             self._saw(row)
 
     def _saw(self, row: Row) -> None:
-        """Remember the newest trusted time; without the Z such texts compare like times."""
-        newest = self.counters["newest_ts"]
-        if not row.held and (not newest or row.ts.rstrip("Z") > newest.rstrip("Z")) and row.good:
-            self.counters["newest_ts"] = row.ts
+        """Remember the newest trusted time."""
+        if not row.held and row.good:
+            self.counters["newest_ts"] = newer(self.counters["newest_ts"], row.ts)
 
     def _one(self, statement: str, *values: Any) -> Any:
         rows = self._db.execute(statement, values).fetchall()
@@ -239,10 +238,11 @@ class SpoolFile:
             for key in ("thinned", "dropped", "lost"):
                 self.counters[key] += old.get(key, 0)
             self.counters["lost"] += lost
+            self.counters["newest_ts"] = newer(self.counters["newest_ts"], old.get("newest_ts"))
             self.put_meta("salvage", state)
 
     def start_after(self, last_id: int) -> None:
-        """Give larger ids than this one: a late confirmation must not hit another reading."""
+        """Give larger ids than this: a late confirmation must not hit another reading."""
         with self.transaction():
             self._db.execute("DELETE FROM sqlite_sequence WHERE name = 'samples'")
             self._db.execute("INSERT INTO sqlite_sequence VALUES ('samples', ?)", (last_id,))

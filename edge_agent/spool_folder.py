@@ -19,6 +19,14 @@ def make_folder(path: Path) -> None:
         raise SpoolError(f"{path} is a folder; SPOOL_PATH must name a file")
 
 
+def create_file(path: Path) -> None:
+    """Make an empty file; as root it belongs to whom the folder belongs, the agent's own user."""
+    path.touch()
+    if os.geteuid() == 0:
+        folder = path.parent.stat()
+        os.chown(path, folder.st_uid, folder.st_gid)
+
+
 def sync_directory(folder: Path) -> None:
     """Make the names of new files in the folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from edge_agent.spool_errors import SpoolError, SpoolLocked
@@ -20,6 +21,8 @@ def lock(path: Path, create: bool = True) -> int | None:
         if isinstance(error, FileNotFoundError) and not create:
             return None
         raise SpoolError(f"cannot open the lock file {name}: {error.strerror}") from error
+    with suppress(OSError):
+        os.fchmod(handle, 0o644)  # whatever root's umask is
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -8,7 +8,8 @@ from pathlib import Path
 from edge_agent.logs import event
 
 RESERVE_BYTES = 2**20
-SPARE_BYTES = 8 * RESERVE_BYTES  # the reserve is only made where so much more is free
+SPARE_BYTES = 8 * RESERVE_BYTES  # the reserve is only made where so much is free
+FULL_BYTES = RESERVE_BYTES // 4  # not enough for a transaction or two
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ class Reserve:
     """The file beside the spool that occupies the room until it is needed."""
 
     def __init__(self, spool: Path):
-        self._path = spool.with_name(spool.name + ".reserve")
+        self._path = Path(f"{spool}.reserve")
         self._kept = False
 
     def keep(self) -> None:
@@ -25,28 +26,31 @@ class Reserve:
         if self._kept:
             return
         try:
-            if self._path.exists():
-                self._kept = True
-                return
-            disk = os.statvfs(self._path.parent)
-            if disk.f_bavail * disk.f_frsize < SPARE_BYTES:
-                return
-            with self._path.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
-            self._kept = True
+            if not self._path.exists() and self._free_bytes() >= SPARE_BYTES:
+                with self._path.open("wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+            self._kept = self._path.exists()
         except OSError:
-            self.give_up()  # half a reserve would look like one
+            self._remove()  # half a reserve would look like one
 
-    def give_up(self) -> None:
-        """Free the room."""
+    def give_up_if_needed(self) -> None:
+        """Free the room if the disk has no other."""
+        if self.is_disk_full() and self._path.exists():
+            event(log, logging.WARNING, "spool_reserve", "no room on the disk: reserve given up")
+            self._remove()
+
+    def is_disk_full(self) -> bool:
+        """Whether there is no room left to work in."""
+        try:
+            return self._free_bytes() < FULL_BYTES
+        except OSError:
+            return False
+
+    def _free_bytes(self) -> int:
+        disk = os.statvfs(self._path.parent)
+        return disk.f_bavail * disk.f_frsize
+
+    def _remove(self) -> None:
         self._kept = False
         with suppress(OSError):
             self._path.unlink()
-            event(log, logging.WARNING, "spool_reserve", "no room on the disk: reserve given up")
-
-    def give_up_if_needed(self) -> None:
-        """Free the room if the disk has none."""
-        with suppress(OSError):
-            disk = os.statvfs(self._path.parent)
-            if disk.f_bavail * disk.f_frsize < RESERVE_BYTES // 4:
-                self.give_up()

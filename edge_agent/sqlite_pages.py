@@ -28,7 +28,8 @@ class Pages:
         self._log = _read(path.with_name(path.name + "-wal"))
         self._frames = committed_frames(self._log, self.size)
         in_file = self._file.seek(0, 2) // self.size
-        self.count = max([in_file, *self._frames])
+        most = in_file + len(self._frames)  # a damaged number must not send us on a long way
+        self.count = max([in_file, *(number for number in self._frames if number <= most)])
 
     def page(self, number: int) -> bytes:
         """One page, counted from 1."""

@@ -154,7 +154,7 @@ def test_a_disk_that_turned_read_only_is_waited_for(tmp_path):
         spool.close()
         assert numbers(path) == [0, 1, 2]
     finally:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_a_folder_that_can_not_be_made_is_said(tmp_path):
