@@ -170,7 +170,7 @@ class Uploader:
             log,
             logging.INFO,
             "upload_ok",
-            f"{len(piece)} samples uploaded, {verdict.inserted} of them new",
+            f"uploaded {len(piece)}, new {verdict.inserted}",
             sent=len(piece),
             inserted=verdict.inserted,
             duplicates=len(piece) - verdict.inserted,
