@@ -95,11 +95,11 @@ def test_everything_else_goes_on_and_no_reading_is_missing(household: Household)
 
 def test_a_database_that_is_down_fills_the_spool_and_empties_it_again(household: Household):
     agent = household.agents[METER]
-    household.new_samples_arrive()
+    household.new_samples_arrive(METER)
     household.postgres.kill()
     wait_until(lambda: agent.health()["spool_count"] >= 5, HEAL_S, "five samples in the spool")
     with pytest.raises(ServerFailed, match="503"):
-        household.site.curl(f"/v1/series?device_id={INVERTER}&frame=day", INVERTER)
+        household.site.curl(f"/v1/series?device_id={METER}&frame=day", METER)
     household.postgres.start()
     wait_until(lambda: agent.health()["spool_count"] <= 2, HEAL_S, "the spool to empty")
     assert longest_gap(household.site, agent) < timedelta(seconds=4)
