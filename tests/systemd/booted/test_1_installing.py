@@ -43,7 +43,9 @@ def test_it_runs_once_settings_and_token_are_there(site):
         f"SUNGROW_HOST=127.0.0.1\\nSUNGROW_PORT=15020\\nDEVICE_ID=roof\\nUPLOAD_INTERVAL_S=1\\n"
         f"VPS_INGEST_URL=https://{HOST}\\nVPS_CA_FILE=/etc/sunspool/root.crt\\n"
     )
-    site.ask(f"install -m 644 {CA} /etc/sunspool/; printf '{settings}' >>/etc/sunspool/edge-roof.env")
+    site.ask(
+        f"install -m 644 {CA} /etc/sunspool/; printf '{settings}' >>/etc/sunspool/edge-roof.env"
+    )
     site.ask(f"systemctl restart {AGENT}")
     site.wait_for_news("roof")
     status, sample = site.curl("/v1/realtime?device_id=roof")

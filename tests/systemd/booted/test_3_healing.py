@@ -90,6 +90,7 @@ def test_slow_requests_are_answered_through_a_reload_and_a_stop(site):
 
 
 def test_a_token_is_rotated_under_load_without_a_failed_request(site):
+    _lift_limit(site)
     site.ask("cp /root/roof.token /root/load.token; cp /root/roof.token /root/old.token")
     load = site.machine.start(_load("load", 30))
     time.sleep(2)
@@ -100,9 +101,8 @@ def test_a_token_is_rotated_under_load_without_a_failed_request(site):
     time.sleep(2)
     site.ask(f"{CHECKOUT}/systemd/install-api --retire-tokens roof")
     site.wait_for_news("roof", 15)
-    site.ask(f"systemctl restart {API}")
     counts = json.loads(load.communicate(timeout=60)[0])
-    site.figures.append(f"while a token was rotated and the API restarted: {counts}")
+    site.figures.append(f"answers while a token was rotated: {counts}")
     assert set(counts) == {"200"}
     assert counts["200"] > 500
     assert site.curl("/v1/ingest", NOTHING, token="old")[0] == 401
@@ -132,12 +132,17 @@ def _load(token: str, seconds: int) -> str:
     return f"{PYTHON} {SCRIPTS}/load.py https://{HOST} {CA} /root/{token}.token roof {seconds}"
 
 
+def _lift_limit(site) -> None:
+    """Let a token ask more often than any device would."""
+    site.ask(f"echo MAX_REQUESTS_PER_MINUTE=0 >>/etc/sunspool/api.env; systemctl restart {API}")
+
+
 def _sizes(site) -> dict[str, list[float]]:
     """Resident memory of each process in MiB."""
     sizes = {}
     for unit in (AGENT, METER, API):
         group = site.ask(f"systemctl show --property=ControlGroup --value {unit}")
-        pids = ",".join(site.ask(f"cat /sys/fs/cgroup{group}/cgroup.procs").split())
+        pids = ",".join(site.ask(f"cat '/sys/fs/cgroup{group}/cgroup.procs'").split())
         kib = site.ask(f"ps -o rss= -p {pids}").split()
         sizes[unit] = sorted(round(int(size) / 1024, 1) for size in kib)
     return sizes
