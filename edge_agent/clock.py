@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from os.path import exists
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -48,7 +49,8 @@ def read_wall() -> datetime:
 def read_boot_s() -> float:
     """Seconds since boot, suspension included."""
     try:
-        return float(Path("/proc/uptime").read_text().split()[0])
+        with open("/proc/uptime") as uptime:
+            return float(uptime.read().split()[0])
     except (OSError, ValueError):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
@@ -84,13 +86,13 @@ class Clock:
         self._wall = wall
         self._boot_s = boot_s
         self._boot_id = boot_id or read_boot_id()
-        self._timesync = timesync
+        self._timesyncd, self._set_by_timesyncd = str(timesync), str(timesync / "synchronized")
         self._server_ahead_s = 0.0
 
     def stamp(self) -> Stamp:
         """The time of a reading that is taken now, later than that of any before it."""
-        now = self._now()
-        if doubt := self._doubt(now):
+        now = self.read()
+        if doubt := self._doubt(now.ts):
             if self.latest is None or self.latest.synced:
                 logs.event(log, logging.WARNING, "clock_distrusted", f"readings are held: {doubt}")
             self._holding = doubt
@@ -101,10 +103,14 @@ class Clock:
         self.latest = replace(now, ts=ts, synced=not self._holding)
         return self.latest
 
-    def trusted(self) -> Stamp | None:
-        """Both clocks as they stand now, or None while the wall clock is in doubt."""
-        now = self._now()
-        return None if self._doubt(now) else now
+    @property
+    def trusted(self) -> bool:
+        """Whether the wall clock is beyond doubt now."""
+        return self._doubt(self._wall()) is None
+
+    def read(self) -> Stamp:
+        """Both clocks as they stand now."""
+        return Stamp(self._wall(), self._boot_s(), self._boot_id, synced=True)
 
     def release(self, newest: datetime | None) -> None:
         """Hold no longer: what was held has its time now, `newest` being the latest."""
@@ -126,16 +132,13 @@ class Clock:
         """What is wrong with the clock, for people."""
         return f"readings are held: {self._holding}" if self._holding else self._difference()
 
-    def _now(self) -> Stamp:
-        return Stamp(self._wall(), self._boot_s(), self._boot_id, synced=True)
-
-    def _doubt(self, now: Stamp) -> str | None:
+    def _doubt(self, wall: datetime) -> str | None:
         """Why the wall clock is not to be trusted; where nothing can be asked, it is."""
-        if now.ts < RELEASED:
+        if wall < RELEASED:
             return "the clock stands before the day this program was released"
-        if self._timesync.is_dir() and not (self._timesync / "synchronized").exists():
+        if exists(self._timesyncd) and not exists(self._set_by_timesyncd):
             return "systemd-timesyncd has not set the clock yet"
-        if self._newest and now.ts < self._newest - SMALL_STEP:
+        if self._newest and wall < self._newest - SMALL_STEP:
             return f"the clock stands before the newest reading, {format_time(self._newest)}"
         return None
 
@@ -147,14 +150,14 @@ class Clock:
         return f"the clock is {abs(ahead_s):.0f} s {side} the server's"
 
 
-def place_held(spool: Any, now: Stamp) -> datetime | None:
-    """Give the readings held in the spool their time, `now` being a trusted pair of clocks.
+def place_held(spool: Any, clock: Clock) -> datetime | None:
+    """Give the readings held in the spool their time, by a clock that is trusted now.
 
     Returns the latest time that was given, None if nothing was held.
     """
-    newest = spool.newest_ts() or RELEASED
     previous, given = None, None
     while held := spool.held():
+        now, newest = clock.read(), given or spool.newest_ts() or RELEASED
         times = _times(held, now, newest, previous)
         placed = [
             (row.id, format_time(ts), COMPUTED if row.boot_id == now.boot_id else GUESSED)
@@ -165,8 +168,7 @@ def place_held(spool: Any, now: Stamp) -> datetime | None:
         guessed = sum(note == GUESSED for _, _, note in placed)
         msg = f"{len(placed)} held readings have a time now, {guessed} of them a guessed one"
         logs.event(log, logging.WARNING, "held_placed", msg, placed=len(placed), guessed=guessed)
-        previous, newest = held[-1], times[-1]
-        given = newest
+        previous, given = held[-1], times[-1]
     return given
 
 

@@ -39,8 +39,9 @@ class HealthFile:
             **values,
         }
         try:
-            self._new.write_text(json.dumps(health) + "\n")
-            self._new.replace(self._path)
+            with open(self._new, "w") as new:
+                new.write(json.dumps(health) + "\n")
+            os.replace(self._new, self._path)
         except OSError as error:
             if not self._broken:
                 logs.event(log, logging.WARNING, "health_failed", f"no health file: {error}")

@@ -54,8 +54,8 @@ def spool(tmp_path):
 
 def take(machine, spool, number):
     """One reading, as the poll loop takes it."""
-    if now := machine.clock.trusted():
-        machine.clock.release(place_held(spool, now))
+    if machine.clock.trusted:
+        machine.clock.release(place_held(spool, machine.clock))
     stamp = machine.clock.stamp()
     spool.enqueue(sample(number, ts=stamp.ts.isoformat()), stamp)
     return stamp
@@ -67,7 +67,7 @@ def queue(spool):
 
 
 def test_where_nothing_can_be_asked_the_clock_is_trusted(machine):
-    assert machine.clock.trusted() == Stamp(START, 100.0, "boot-1", synced=True)
+    assert machine.clock.trusted
     assert not machine.clock.stamp().synced  # until what was held has its time
     machine.clock.release(None)
     assert machine.clock.stamp() == Stamp(START, 100.0, "boot-1", synced=True)
@@ -105,7 +105,7 @@ def test_a_clock_before_the_release_or_the_newest_reading_is_not_trusted(
     tmp_path, wall, newest, trusted
 ):
     clock = Machine(tmp_path, wall, newest).clock
-    assert (clock.trusted() is not None) is trusted
+    assert clock.trusted is trusted
     if trusted:
         clock.release(None)
     assert clock.stamp().synced is trusted
@@ -113,11 +113,11 @@ def test_a_clock_before_the_release_or_the_newest_reading_is_not_trusted(
 
 
 def test_timesyncd_vetoes_until_it_has_set_its_marker(machine):
-    assert machine.clock.trusted()
+    assert machine.clock.trusted
     machine.start_timesyncd()
-    assert not machine.clock.trusted()
+    assert not machine.clock.trusted
     machine.set_by_timesyncd()
-    assert machine.clock.trusted()
+    assert machine.clock.trusted
 
 
 def test_readings_before_the_time_came_get_it_from_the_boot_clock(machine, spool):
@@ -173,7 +173,7 @@ def test_more_readings_than_fit_one_look_keep_their_distances(tmp_path, spool):
         stamp = lost.clock.stamp()
         spool.enqueue(sample(number, ts=stamp.ts.isoformat()), stamp)
         lost.wait(1)
-    assert place_held(spool, Stamp(START, 5.0, "boot-2", synced=True)) is not None
+    assert place_held(spool, Machine(tmp_path, boot="boot-2").clock) is not None
     placed = [parse_time(entry.sample["ts"]) for entry in spool.peek(3000)]
     assert {later - earlier for earlier, later in pairwise(placed)} == {SECOND}
 
@@ -220,7 +220,7 @@ def test_each_placed_reading_is_marked_in_the_spool(machine, spool):
 
     for boot in ("boot-0", "boot-1"):
         spool.enqueue(sample(0), Stamp(START, 1.0, boot, synced=False))
-    place_held(Listening(), machine.clock.trusted())
+    place_held(Listening(), machine.clock)
     assert notes == [GUESSED, COMPUTED]
 
 
