@@ -24,7 +24,7 @@ class Row(NamedTuple):
     @property
     def sample(self) -> dict[str, Any]:
         """The reading; only for a row that is good."""
-        return json.loads(self.payload)
+        return json.loads(self.payload.decode())
 
     @property
     def good(self) -> bool:
