@@ -8,8 +8,6 @@ import contextlib
 import http.client
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -20,12 +18,11 @@ import psycopg2
 import pytest
 
 from edge_agent.samples import format_time, parse_time
-from tests.servers import ROOT, Api, open_folder
-from tests.servers.process import environment
+from tests.servers import Api, Postgres, migrate, open_folder
 
 BRUSSELS = ZoneInfo("Europe/Brussels")
 QUARTER = timedelta(minutes=15)
-TOKEN, DEVICE = "p1-token", "meter"
+METERS = [f"meter{number}" for number in range(6)]
 
 
 def truth(samples: list[dict], month: str, now: datetime) -> dict:
@@ -55,7 +52,7 @@ def truth(samples: list[dict], month: str, now: datetime) -> dict:
 
 def assert_true(answer: dict, month: str, expected: dict) -> None:
     """Compare an answer of the API with the truth."""
-    assert (answer["month"], answer["device_id"]) == (month, DEVICE)
+    assert answer["month"] == month
     told = [parse_time(peak["bucket"]) for peak in answer["peaks"]]
     assert told == [start for start, _, _ in expected["peaks"]]
     for peak, (start, mean, coverage) in zip(answer["peaks"], expected["peaks"], strict=True):
@@ -78,7 +75,7 @@ def assert_true(answer: dict, month: str, expected: dict) -> None:
 
 def sample(moment: datetime, power: int, **more: object) -> dict:
     """One sample."""
-    made = {"device_id": DEVICE, "ts": format_time(moment), "power_w": power}
+    made = {"ts": format_time(moment), "power_w": power}
     return made | {"import_power_w": max(power, 0)} | more
 
 
@@ -150,72 +147,89 @@ def _after(month: str) -> str:
     return f"{year + number // 12}-{number % 12 + 1:02}"
 
 
-class Client:
-    """Posts and asks like any program outside."""
+class Meter:
+    """One device: posts and asks like any program outside."""
 
-    def __init__(self, api: Api):
-        self.api = api
-        self.connection = http.client.HTTPConnection(urlsplit(api.url).netloc, timeout=60)
+    def __init__(self, api: Api, server: Postgres, device_id: str):
+        self.api, self.server, self.device_id = api, server, device_id
 
     def post(self, samples: list[dict]) -> int:
         """How many were new."""
         inserted = 0
-        for first in range(0, len(samples), 1000):
-            body = json.dumps({"samples": samples[first : first + 1000]})
-            headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-            self.connection.request("POST", "/v1/ingest", body, headers)
-            answer = self.connection.getresponse()
-            told = json.loads(answer.read())
-            assert answer.status == 200, told
-            inserted += told["inserted"]
+        connection = http.client.HTTPConnection(urlsplit(self.api.url).netloc, timeout=60)
+        with contextlib.closing(connection):
+            for first in range(0, len(samples), 1000):
+                batch = [{"device_id": self.device_id} | one for one in samples[first:][:1000]]
+                body = json.dumps({"samples": batch})
+                headers = {"Authorization": f"Bearer {self.device_id}"}
+                connection.request("POST", "/v1/ingest", body, headers)
+                answer = connection.getresponse()
+                told = json.loads(answer.read())
+                assert answer.status == 200, told
+                inserted += told["inserted"]
         return inserted
 
     def capacity(self, month: str) -> dict:
         """The answer of the API."""
-        path = f"/v1/capacity/month/{month}?device_id={DEVICE}"
-        status, answer = self.api.get(path, TOKEN)
-        assert status == 200, answer
+        path = f"/v1/capacity/month/{month}?device_id={self.device_id}"
+        status, answer = self.api.get(path, self.device_id)
+        assert (status, answer["device_id"]) == (200, self.device_id)
         return answer
 
+    def refresh(self) -> None:
+        """What TimescaleDB does in the background now and then; nothing on plain PostgreSQL."""
+        with contextlib.closing(psycopg2.connect(self.api.env["DATABASE_URL"])) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT to_regclass('timescaledb_information.jobs') IS NOT NULL")
+                assert cursor.fetchone()[0] == bool(self.server.timescaledb)
+                if not self.server.timescaledb:
+                    return
+                cursor.execute(
+                    "SELECT job_id FROM timescaledb_information.jobs "
+                    "WHERE proc_name = 'policy_refresh_continuous_aggregate' ORDER BY job_id"
+                )
+                jobs = cursor.fetchall()
+                assert jobs
+                for job in jobs:
+                    cursor.execute("CALL run_job(%s)", job)
 
-@pytest.fixture(params=["postgres", "timescale"])
-def client(request: pytest.FixtureRequest) -> Iterator[tuple[Client, object, str]]:
-    """A client of an API on an empty database, on plain PostgreSQL and on TimescaleDB."""
-    server = request.getfixturevalue(request.param)
-    redis = request.getfixturevalue("redis")
+
+@pytest.fixture(scope="module", params=["postgres", "timescale"])
+def meters(request: pytest.FixtureRequest) -> Iterator[Iterator[Meter]]:
+    """Meters that have told nothing yet, on plain PostgreSQL and on TimescaleDB."""
+    server, redis = request.getfixturevalue(request.param), request.getfixturevalue("redis")
     url = server.create_database()
+    migrate(url)
     settings = {
         "DATABASE_URL": url,
         "REDIS_URL": redis.url,
-        "DEVICE_TOKENS": f"{TOKEN}:{DEVICE}:p1",
+        "DEVICE_TOKENS": ",".join(f"{name}:{name}:p1" for name in METERS),
         "MAX_REQUESTS_PER_MINUTE": "0",
     }
-    migrated = subprocess.run(
-        [sys.executable, "-m", "api_server.migrate"],
-        cwd=ROOT, env=environment(settings), capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert migrated.returncode == 0, migrated.stderr
     with open_folder("sunspool-capacity-") as folder, Api(folder, settings) as api:
-        asking = Client(api)
-        yield asking, server, url
-        asking.connection.close()
+        yield iter([Meter(api, server, name) for name in METERS])
     server.drop_database(urlsplit(url).path[1:])
 
 
-@pytest.mark.parametrize("month", ["2026-10", "2026-03", "2025-12"])
-def test_an_awkward_month_is_computed_as_by_hand(client, month):
-    asking, _, _ = client
+@pytest.fixture
+def meter(meters: Iterator[Meter]) -> Meter:
+    """One of them."""
+    return next(meters)
+
+
+@pytest.mark.parametrize("month", ["2026-10", "2025-12"])
+def test_an_awkward_month_is_computed_as_by_hand(meter, month):
     made = awkward_month(month, seed=int(month.replace("-", "")))
     shuffled = random.Random(1).sample(made, len(made))  # a drained spool brings old and new
-    assert asking.post(shuffled) == len(made)
+    assert meter.post(shuffled) == len(made)
     now = datetime.now(UTC)
     for one in (month, _after(month)):
-        assert_true(asking.capacity(one), one, truth(made, one, now))
-    assert asking.capacity("2024-02")["peaks"] == []
+        assert_true(meter.capacity(one), one, truth(made, one, now))
+    assert meter.capacity("2024-02")["peaks"] == []
 
 
-def test_the_open_quarter_is_listed_and_never_the_peak_while_a_closed_one_is_good(client):
-    asking, _, _ = client
+def test_the_open_quarter_is_listed_and_never_the_peak_while_a_closed_one_is_good(meter):
     now = datetime.now(UTC)
     opened = datetime.fromtimestamp(now.timestamp() // 900 * 900, UTC)
     made = [
@@ -226,60 +240,39 @@ def test_the_open_quarter_is_listed_and_never_the_peak_while_a_closed_one_is_goo
     made += [
         sample(opened + timedelta(seconds=second), 9000) for second in range(0, elapsed + 1, 5)
     ]
-    asking.post(made)
+    meter.post(made)
     month = f"{now.astimezone(BRUSSELS):%Y-%m}"
-    answer, after = asking.capacity(month), datetime.now(UTC)
+    answer, after = meter.capacity(month), datetime.now(UTC)
     if after - opened < QUARTER:  # else the quarter has closed meanwhile
         assert_true(answer, month, truth(made, month, after))
         assert answer["peaks"][-1]["avg_power_w"] == 9000
 
 
-def test_without_a_good_quarter_the_highest_one_is_told_with_its_coverage(client):
-    asking, _, _ = client
+def test_without_a_good_quarter_the_highest_one_is_told_with_its_coverage(meter):
     made = [
         sample(local("2026-02-10T10:00:00"), 9000),
         *[sample(local(f"2026-02-10T11:0{minute}:00"), 4000) for minute in range(9)],
     ]
-    asking.post(made)
-    answer = asking.capacity("2026-02")
+    meter.post(made)
+    answer = meter.capacity("2026-02")
     assert_true(answer, "2026-02", truth(made, "2026-02", datetime.now(UTC)))
     assert answer["monthly_peak_w"] == 9000
     assert answer["monthly_peak_coverage"] == pytest.approx(1 / 15, abs=0.001)
 
 
-def test_readings_that_come_late_count_when_the_rollups_were_refreshed(client):
-    asking, server, url = client
+def test_readings_that_come_late_count_when_the_rollups_were_refreshed(meter):
     made = awkward_month("2026-03", seed=5)
-    asking.post(made)
-    run_refresh_policies(server, url)
+    meter.post(made)
+    meter.refresh()
     now = datetime.now(UTC)
-    assert_true(asking.capacity("2026-03"), "2026-03", truth(made, "2026-03", now))
+    assert_true(meter.capacity("2026-03"), "2026-03", truth(made, "2026-03", now))
     late = [sample(local(f"2026-03-20T10:{minute:02}:30"), 15_000) for minute in range(30)]
     again = [one | {"power_w": 1, "import_power_w": 1} for one in made[:500]]
-    assert asking.post(late + again) == len(late)  # the first reading of a time is kept
-    run_refresh_policies(server, url)
-    answer = asking.capacity("2026-03")
+    assert meter.post(late + again) == len(late)  # the first reading of a time is kept
+    meter.refresh()
+    answer = meter.capacity("2026-03")
     assert_true(answer, "2026-03", truth(made + late, "2026-03", now))
     assert (answer["monthly_peak_w"], answer["monthly_peak_ts"]) == (
         15_000,
         "2026-03-20T10:00:00+01:00",
     )
-
-
-def run_refresh_policies(server, url: str) -> None:
-    """What TimescaleDB does in the background now and then; nothing on plain PostgreSQL."""
-    with contextlib.closing(psycopg2.connect(url)) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT to_regclass('timescaledb_information.jobs') IS NOT NULL")
-            if not cursor.fetchone()[0]:
-                assert server.timescaledb is None
-                return
-            cursor.execute(
-                "SELECT job_id FROM timescaledb_information.jobs "
-                "WHERE proc_name = 'policy_refresh_continuous_aggregate' ORDER BY job_id"
-            )
-            jobs = [row[0] for row in cursor]
-            assert jobs
-            for job in jobs:
-                cursor.execute("CALL run_job(%s)", (job,))
