@@ -19,6 +19,10 @@ _KEEPALIVES = {
 }
 
 
+class NoAnswer(psycopg2.OperationalError):
+    """The server was silent until the deadline."""
+
+
 class Connection(extensions.connection):
     """Ends by itself when a statement is not done by `deadline`, in seconds of the boot clock."""
 
@@ -80,4 +84,4 @@ def _wait(connection: Connection) -> None:
         left_s = connection.deadline - time.monotonic()
         if left_s <= 0 or not waiting.poll(left_s * 1000):
             connection.close()
-            raise psycopg2.OperationalError("no answer in time")
+            raise NoAnswer("no answer in time")

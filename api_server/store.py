@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import psycopg2
 from psycopg2 import errors
 
-from api_server.postgres import Connection, connect
+from api_server.postgres import Connection, NoAnswer, connect
 from edge_agent.samples import Kind
 
 ANSWER_S = 4
 LOCK_S = 2
+TRIES = 3
 OPTIONS = (
     f"-c statement_timeout={ANSWER_S}s -c lock_timeout={LOCK_S}s"
     " -c idle_in_transaction_session_timeout=60s"
@@ -75,9 +76,11 @@ class Store:
         try:
             if connection is None or connection.closed or not connection.idle:
                 self._drop()
-                connection, fresh = connect(self._url, min(seconds, ANSWER_S), OPTIONS), True
+                fresh = True
+                connection = self._local.connection = connect(
+                    self._url, min(seconds, ANSWER_S), OPTIONS
+                )
                 connection.least_s = connection.limit_s = ANSWER_S
-                self._local.connection = connection
             connection.allow(seconds)
             yield connection
         except psycopg2.Error as error:
@@ -90,13 +93,14 @@ class Store:
         It must be fit to run twice.
         """
         ends = time.monotonic() + seconds
-        while True:
+        for tries_left in reversed(range(TRIES)):
             try:
                 with self.connection(ends - time.monotonic()) as connection:
                     return work(connection.cursor())
             except DatabaseUnavailable as error:
-                if not error.passing or time.monotonic() > ends - seconds / 4:
+                if not (error.passing and tries_left and time.monotonic() < ends - seconds / 4):
                     raise
+        raise AssertionError("the last try returns or raises")
 
     def _drop(self) -> None:
         connection, self._local.connection = getattr(self._local, "connection", None), None
@@ -144,7 +148,7 @@ def _passing(error: psycopg2.Error, fresh: bool) -> bool:
     if isinstance(error, errors.DeadlockDetected | errors.SerializationFailure):
         return True
     broken = error.pgcode is None or error.pgcode.startswith("57P")
-    return broken and not fresh
+    return broken and not fresh and not isinstance(error, NoAnswer)
 
 
 def _by_time(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
