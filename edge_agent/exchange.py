@@ -20,8 +20,8 @@ from urllib3.exceptions import HTTPError
 
 from edge_agent import __version__
 
-EXCHANGE_S = 30.0
-CONNECT_S = 10.0  # for each address of the server's name
+EXCHANGE_S = 20.0
+CONNECT_S = 8.0  # for each address of the server's name
 ANSWER_BYTES = 64 * 1024
 
 

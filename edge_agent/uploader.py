@@ -212,6 +212,6 @@ class Uploader:
             self._not_before = monotonic() + verdict.retry_after_s
             wait_s = max(wait_s, verdict.retry_after_s)
         self.error, self.backoff_s = cause, wait_s
-        fields = {"cause": cause, "wait_s": round(wait_s, 3)}
+        fields = {"cause": cause, "wait": round(wait_s, 3)}
         logs.event(log, logging.WARNING, "upload_failed", f"upload failed: {cause}", **fields)
         return wait_s

@@ -152,7 +152,7 @@ def test_everything_is_kept_and_sent_again_after_a_wait(site, server, reply, cap
     assert one.pending == 20
     failed = [record for record in caplog.records if record.event == "upload_failed"]
     assert [record.levelname for record in failed] == ["WARNING", "WARNING"]
-    assert failed[1].fields == {"cause": one.uploader.error, "wait_s": round(waits[1], 3)}
+    assert failed[1].fields == {"cause": one.uploader.error, "wait": round(waits[1], 3)}
     assert one.uploader.backoff_s == waits[1]
     assert one.drain() == 10
     one.check_ledger()
