@@ -36,8 +36,9 @@ def watch(house: House, seconds: float | None) -> None:
         time.sleep(LOOK_S if end is None else max(0, min(LOOK_S, end - time.monotonic())))
     if not told:
         silent = [name for name, count in shown.items() if not count]
+        errors = [f"; {name}: {house.agents[name].health().get('last_error')}" for name in silent]
         what = f"samples of {', '.join(silent)}" if silent else "history"
-        raise ServerFailed(f"no {what} came back through the API")
+        raise ServerFailed(f"no {what} came back through the API{''.join(errors)}")
     print(
         "Samples read back through the API: " + ", ".join(f"{n} of {d}" for d, n in shown.items())
     )
