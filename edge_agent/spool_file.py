@@ -68,7 +68,9 @@ class SpoolFile:
                 create_file(path)
             elif is_log_damaged(log_of(path)):
                 raise SpoolCorrupt(f"{path}: its log is damaged")
-            self._db = sqlite3.connect(path, 5, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(
+                path, timeout=5, isolation_level=None, check_same_thread=False
+            )
             try:
                 self._prepare()
                 if new:

@@ -19,7 +19,9 @@ def read_status(path: Path | str) -> dict[str, Any]:
         # Without a log nobody writes, and a reader without rights on the folder can not make one.
         wal = log_of(path)
         mode = "mode=ro" if wal.exists() and wal.stat().st_size else "immutable=1"
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", 5, uri=True, isolation_level=None)
+        db = sqlite3.connect(
+            f"{path.resolve().as_uri()}?{mode}", timeout=5, uri=True, isolation_level=None
+        )
         try:
             db.text_factory = lenient_text
             db.execute("BEGIN")

@@ -1,6 +1,6 @@
 """A program that fills and empties a spool, and says on stdout what was confirmed to it.
 
-python -m tests.edge_agent.power_cut_writer SPOOL FULL|NORMAL READINGS
+python -m tests.edge_agent.power_cut_writer SPOOL FULL|NORMAL READINGS [FIRST]
 """
 
 import os
@@ -23,10 +23,10 @@ def open_spool(path: str, synchronous: str) -> Spool:
     return spool
 
 
-def main(path: str, synchronous: str, count: str) -> None:
-    """Enqueue readings 0..count; confirm most, refuse some, close and open once in between."""
+def main(path: str, synchronous: str, count: str, first: str = "0") -> None:
+    """Enqueue so many readings; confirm most, refuse some, close and open once in between."""
     spool = open_spool(path, synchronous)
-    for n in range(int(count)):
+    for n in range(int(first), int(first) + int(count)):
         say(f"begin {n}")
         if spool.enqueue(reading(n)):
             say(f"stored {n}")

@@ -1,11 +1,10 @@
 """The queue itself: order, confirmation, refusal, held readings, threads and sudden death."""
 
-import os
-import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -190,8 +189,8 @@ def test_the_file_is_opened_as_durable_as_promised(spool, path):
         fill(spool, range(300))
         spool.ack([entry.id for entry in spool.peek(300)])
     assert path.with_name("spool.db-wal").stat().st_size < 2 * 2**20
-    schema = sqlite3.connect(path).execute("SELECT sql FROM sqlite_master").fetchall()
-    assert "AUTOINCREMENT" in str(schema)
+    with closing(sqlite3.connect(path)) as db:
+        assert "AUTOINCREMENT" in str(db.execute("SELECT sql FROM sqlite_master").fetchall())
 
 
 def test_threads_share_it_without_a_hole(spool, path):
@@ -229,40 +228,39 @@ def test_threads_share_it_without_a_hole(spool, path):
     assert errors == []
     assert sorted(confirmed) == [*range(400), *range(1000, 1400)]
     spool.close()
-    db = sqlite3.connect(path)
-    assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    assert db.execute("SELECT count(*) FROM samples").fetchall() == [(0,)]
-    db.close()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert db.execute("SELECT count(*) FROM samples").fetchall() == [(0,)]
 
 
 def test_a_killed_writer_loses_nothing_it_was_told_is_stored(tmp_path):
     """Killed again and again in the middle of work, each time going on with the same file."""
-    path, confirmed = tmp_path / "spool.db", set()
+    path, confirmed = tmp_path / "spool.db", 0
     for kill in range(5):
-        program = [sys.executable, "-m", "tests.edge_agent.power_cut_writer"]
-        writer = subprocess.Popen(
-            [*program, str(path), "FULL", "100000"], cwd=ROOT, stdout=subprocess.PIPE
-        )
-        lines = [writer.stdout.readline() for _ in range(100 + 37 * kill)]
-        os.kill(writer.pid, signal.SIGKILL)
-        lines += writer.stdout.read().splitlines()
-        writer.wait(10)
-        writer.stdout.close()
-        stored, ending = set(), set()
-        for line in lines:
-            word, *values = line.decode().split()
-            stored |= set(map(int, values)) if word == "stored" else set()
-            ending |= set(map(int, values)) if word == "end" else set()
+        heard = lines_until_killed(path, first=kill * 10_000, lines=100 + 37 * kill)
+        expected = heard["stored"] - heard["end"]
         spool = Spool(path)
         entries = spool.peek(10**6)
-        found = set(numbers(entries)) | {
-            entry["sample"]["pv_power_w"] for entry in spool.status()["rejected"]
-        }
-        assert stored - ending <= found
-        confirmed |= stored
+        refused = {entry["sample"]["pv_power_w"] for entry in spool.status()["rejected"]}
+        assert expected <= {*numbers(entries), *refused}
+        confirmed += len(expected)
         spool.ack([entry.id for entry in entries])
         spool.close()
-    assert len(confirmed) > 30
-    db = sqlite3.connect(path)
-    assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    db.close()
+    assert confirmed > 30
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def lines_until_killed(path, first, lines):
+    """What a writer was told before it was killed: word -> numbers."""
+    program = [sys.executable, "-m", "tests.edge_agent.power_cut_writer"]
+    heard = {"begin": set(), "stored": set(), "end": set(), "ended": set()}
+    command = [*program, path, "FULL", "100000", str(first)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
+        said = [writer.stdout.readline() for _ in range(lines)]
+        writer.kill()
+        said += writer.stdout.readlines()
+    for line in said:
+        word, *values = line.split()
+        heard[word].update(map(int, values))
+    return heard
