@@ -1,0 +1,167 @@
+"""Settings of the API: what each may be, all problems at once, and no secret in any of them."""
+
+import hashlib
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from api_server.config import Device, digest, load, load_for_migration
+from edge_agent.environment import InvalidSettings
+
+ENVIRON = {
+    "DATABASE_URL": "postgresql://sunspool:hunter2@localhost/sunspool",
+    "REDIS_URL": "redis://:hunter2@localhost:6379/0",
+    "DEVICE_TOKENS": "hunter2:roof",
+}
+
+
+def problems(**changes: str) -> list[str]:
+    """What is wrong with these settings; none of it tells a secret."""
+    with pytest.raises(InvalidSettings) as refused:
+        load({**ENVIRON, **changes})
+    assert "hunter2" not in str(refused.value)
+    return refused.value.problems
+
+
+def test_what_is_not_set_has_its_default():
+    settings = load(ENVIRON)
+    assert settings.migrate_database_url == settings.database_url
+    assert settings.read_tokens == {}
+    assert settings.site_timezone == ZoneInfo("Europe/Brussels")
+    assert settings.cache_ttl_s == 5
+    assert settings.max_samples_per_request == 1000
+    assert settings.max_request_bytes == 1_048_576
+    assert settings.max_requests_per_minute == 1200
+    assert settings.cors_origins == frozenset()
+
+
+def test_nothing_that_is_shown_or_printed_tells_a_secret():
+    settings = load({**ENVIRON, "READ_TOKENS": "hunter2-reader:roof"})
+    assert "hunter2" not in str(settings.shown())
+    assert "hunter2" not in repr(settings)
+    assert settings.shown()["DEVICE_TOKENS"] == "***"
+
+
+def test_tokens_name_devices_of_both_kinds_and_may_be_digests():
+    hidden = hashlib.sha256(b"hidden").hexdigest()
+    text = f"one:roof, two:roof:sungrow,sha256-{hidden.upper()}:meter:p1"
+    tokens = load({**ENVIRON, "DEVICE_TOKENS": text}).device_tokens
+    assert tokens == {
+        digest(b"one"): Device("roof", "sungrow"),
+        digest(b"two"): Device("roof", "sungrow"),
+        digest(b"hidden"): Device("meter", "p1"),
+    }
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n"])
+def test_no_tokens_at_all_is_a_choice_but_must_be_made(text):
+    assert load({**ENVIRON, "DEVICE_TOKENS": text}).device_tokens == {}
+    environ = {name: value for name, value in ENVIRON.items() if name != "DEVICE_TOKENS"}
+    with pytest.raises(InvalidSettings, match="DEVICE_TOKENS is required"):
+        load(environ)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("hunter2", "entry 1"),
+        ("a:roof,hunter2", "entry 2"),
+        ("a:roof,", "entry 2"),
+        (":roof", "entry 1"),
+        ("hunter2:", "device id"),
+        ("hunter2:ro of", "device id"),
+        ("hunter2:" + "x" * 65, "device id"),
+        ("hunter2:roof:", "kind"),
+        ("hunter2:roof:P1", "kind"),
+        ("hunter2:roof:p1:x", "entry 1"),
+        ("hunter 2:roof", "token"),
+        ("hunter2\xe9:roof", "token"),
+        ("sha256-hunter2:roof", "sha256-<64 hex>"),
+        ("hunter2:roof,hunter2:shed", "another device"),
+        ("hunter2:roof,a:roof:p1", "another kind"),
+        (f"hunter2:roof,sha256-{hashlib.sha256(b'hunter2').hexdigest()}:shed", "another device"),
+    ],
+)
+def test_a_malformed_entry_is_named_by_its_number_only(text, said):
+    (problem,) = problems(DEVICE_TOKENS=text)
+    assert problem.startswith("DEVICE_TOKENS ")
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hunter2x",
+        "hunter2x:roof:p1",
+        "hunter2x:roof+",
+        "hunter2x:roof+unknown",
+        "hunter2:roof",
+        "hunter2x:roof,hunter2x:roof+meter",
+    ],
+)
+def test_readers_read_known_devices_with_tokens_of_their_own(text):
+    (problem,) = problems(DEVICE_TOKENS="hunter2:roof,a:meter:p1", READ_TOKENS=text)
+    assert problem.startswith("READ_TOKENS ")
+    settings = load(
+        {**ENVIRON, "DEVICE_TOKENS": "a:roof,b:meter:p1", "READ_TOKENS": "c:roof+meter"}
+    )
+    assert settings.read_tokens == {digest(b"c"): frozenset({"roof", "meter"})}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "hunter2"),
+        ("DATABASE_URL", "mysql://hunter2@localhost/x"),
+        ("MIGRATE_DATABASE_URL", "host=x hunter2"),
+        ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "redis://localhost:hunter2/0"),
+        ("SITE_TIMEZONE", "Mars/Olympus"),
+        ("CACHE_TTL_S", "0"),
+        ("MAX_SAMPLES_PER_REQUEST", "many"),
+        ("MAX_REQUEST_BYTES", "-1"),
+        ("MAX_REQUESTS_PER_MINUTE", "-1"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "https://app.example/path"),
+        ("API_ROLE", "sun spool; DROP"),
+    ],
+)
+def test_a_wrong_setting_is_named(name, value):
+    (problem,) = problems(**{name: value})
+    assert problem.startswith(f"{name} must be")
+
+
+def test_every_problem_is_told_at_once():
+    found = problems(DATABASE_URL="", REDIS_URL="hunter2", SITE_TIMEZONE="x", CACHE_TTL_S="x")
+    assert [text.split()[0] for text in found] == [
+        "DATABASE_URL",
+        "SITE_TIMEZONE",
+        "REDIS_URL",
+        "CACHE_TTL_S",
+    ]
+
+
+@pytest.mark.parametrize("url", ["host=/run/postgresql dbname=sunspool", "postgresql:///x"])
+def test_a_database_may_be_told_as_url_or_dsn(url):
+    assert load({**ENVIRON, "DATABASE_URL": url}).database_url == url
+
+
+def test_secrets_come_from_files_and_credentials_too(tmp_path):
+    (tmp_path / "tokens").write_text("one:roof\n")
+    (tmp_path / "read_tokens").write_text("two:roof\n")
+    environ = {name: value for name, value in ENVIRON.items() if name != "DEVICE_TOKENS"}
+    environ |= {
+        "DEVICE_TOKENS_FILE": str(tmp_path / "tokens"),
+        "CREDENTIALS_DIRECTORY": str(tmp_path),
+    }
+    settings = load(environ)
+    assert settings.device_tokens == {digest(b"one"): Device("roof", "sungrow")}
+    assert settings.read_tokens == {digest(b"two"): frozenset({"roof"})}
+
+
+def test_the_migration_needs_a_database_only():
+    settings = load_for_migration({"MIGRATE_DATABASE_URL": "dbname=x", "DEVICE_TOKENS": "broken"})
+    assert settings.migrate_database_url == "dbname=x"
+    assert settings.api_role == "sunspool"
+    with pytest.raises(InvalidSettings, match="DATABASE_URL is required"):
+        load_for_migration({})

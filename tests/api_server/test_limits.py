@@ -1,0 +1,70 @@
+"""Too many requests of a token, too many wrong tokens of an address: 429, for them only."""
+
+import random
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from api_server.limits import FAILED_LOGINS
+from tests.api_server.client import Client
+from tests.servers import Api, Redis, open_folder
+
+PATH = "/v1/realtime?device_id=roof"
+LIMIT = 5
+
+
+@pytest.fixture
+def limited(settings: dict[str, str]) -> Iterator[Api]:
+    """An API that allows a few requests, with tokens that no other test has counted."""
+    tokens = f"one-{secrets.token_hex(4)}:roof,two-{secrets.token_hex(4)}:roof"
+    changes = {
+        "DEVICE_TOKENS": tokens,
+        "READ_TOKENS": "",
+        "MAX_REQUESTS_PER_MINUTE": str(LIMIT),
+    }
+    with open_folder("sunspool-limit-") as folder, Api(folder, {**settings, **changes}) as api:
+        yield api
+
+
+def clients(api: Api) -> list[Client]:
+    """One for each token."""
+    return [Client(api.url, one.split(":")[0]) for one in api.env["DEVICE_TOKENS"].split(",")]
+
+
+def test_a_token_that_asks_too_often_waits_and_the_others_do_not(limited):
+    runaway, other = clients(limited)
+    # Two windows at most, should a minute end meanwhile.
+    statuses = [runaway.get(PATH).status for _ in range(3 * LIMIT)]
+    assert statuses[:LIMIT] == [404] * LIMIT
+    assert LIMIT <= statuses.count(429) <= 2 * LIMIT
+    assert set(statuses) == {404, 429}
+    refused = runaway.post() if statuses[-1] == 429 else runaway.get(PATH)
+    if refused.status == 429:
+        assert 1 <= int(refused.headers["Retry-After"]) <= 60
+        assert set(refused.json) == {"detail"}
+    assert other.get(PATH).status == 404
+
+
+def test_an_address_that_fails_too_often_waits_but_who_has_a_token_is_served(limited):
+    good, _ = clients(limited)
+    stranger = f"10.0.{random.randrange(250)}.{random.randrange(250)}"
+    wrong = Client(limited.url, "wrong")
+    statuses = [
+        wrong.get(PATH, X_Forwarded_For=f"1.2.3.4, {stranger}").status
+        for _ in range(2 * FAILED_LOGINS + 10)
+    ]
+    assert statuses[:FAILED_LOGINS] == [401] * FAILED_LOGINS
+    assert 429 in statuses
+    assert set(statuses) == {401, 429}
+    assert good.get(PATH, X_Forwarded_For=stranger).status == 404
+    assert wrong.get(PATH, X_Forwarded_For=f"{stranger}, 1.2.3.4").status == 401
+
+
+def test_without_redis_nobody_is_limited(limited, settings):
+    with open_folder("sunspool-redis-") as folder, Redis(folder) as redis:
+        env = {**limited.env, "REDIS_URL": redis.url}
+        with Api(folder / "api", env) as api:
+            client, _ = clients(api)
+            redis.kill()
+            assert {client.get(PATH).status for _ in range(3 * LIMIT)} == {404}
