@@ -2,7 +2,7 @@
 
 What a file needs of the database stands on its first lines (`-- requires: timescaledb`); a file
 whose needs are not met is skipped, shown, and applied by a later run when they are. A file that
-mentions the zone, as :'site_timezone', must be fit to run again: it is what a rebuild runs.
+says `-- run again: for another zone` is fit to run again: a rebuild runs it, if it was applied.
 """
 
 import argparse
@@ -30,6 +30,7 @@ __all__ = ["SchemaProblem", "check", "main", "pending"]
 
 LOCK = 0x53756E73706F6F6C  # "Sunspool": one migration at a time in a database
 CONNECT_S = 10
+RUN_AGAIN = "-- run again: for another zone\n"
 log = logging.getLogger("api_server.migrate")
 
 
@@ -166,10 +167,10 @@ class Run:
             print(f"skipped {migration.file}: {reason}", flush=True)  # noqa: T201
 
     def _rebuild(self, past: ledger.Ledger) -> None:
-        """Run every applied file that mentions the zone again, in one transaction."""
+        """Run every applied file that says it depends on the zone again, in one transaction."""
         with self._transaction():
             for migration in self.migrations:
-                if migration.version in past.applied and f":'{ZONE}'" in migration.text:
+                if migration.version in past.applied and RUN_AGAIN in migration.text:
                     self._execute_file(migration)
             self._grant()
             self._remember_zone()
@@ -185,16 +186,22 @@ class Run:
             self._execute(
                 "SELECT set_config('search_path', current_schema() || ', ' || %s, true)", (schema,)
             )
-        values = {ZONE: self.zone, "hour_zone": _hour_zone(self.settings.site_timezone)}
-        text = re.sub(
-            r":'(\w+)'",
-            lambda found: sql.Literal(values[found[1]]).as_string(self.conn),
-            migration.text,
-        )
+        text = self._fill_in(migration.text)
         try:
             self._execute(text)
         except psycopg2.Error as error:
             raise SchemaProblem(f"sql/{migration.file}: {error}") from error
+
+    def _fill_in(self, text: str) -> str:
+        """Replace :'name' by a literal and :"schema" by the name of the tables' schema."""
+        literals = {ZONE: self.zone, "hour_zone": _hour_zone(self.settings.site_timezone)}
+        [(schema,)] = self._query("SELECT current_schema()", None)
+        text = text.replace(':"schema"', sql.Identifier(schema).as_string(self.conn))
+        return re.sub(
+            r":'(\w+)'",
+            lambda found: sql.Literal(literals[found[1]]).as_string(self.conn),
+            text,
+        )
 
     def _remember_zone(self) -> None:
         self._execute(

@@ -24,33 +24,44 @@ END;
 
 -- The span of one quarter from its first, last, lowest and highest reading. If it ends lower than
 -- it began, the counter fell in between: it rose to the highest before, from the lowest after.
+-- (PL/pgSQL is several times faster here than SQL. Names are qualified: a refresh has a search
+-- path of its own.)
 CREATE FUNCTION counter_quarter(
     first_kwh double precision, first_ts timestamptz, last_kwh double precision,
     last_ts timestamptz, low_kwh double precision, high_kwh double precision,
     max_power_w double precision, tick_kwh double precision
-) RETURNS counter_span LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE
-    WHEN first_kwh IS NULL THEN NULL
-    WHEN last_kwh >= first_kwh THEN ROW(
-        first_kwh, first_ts, last_kwh, last_ts,
-        counter_step(first_kwh, first_ts, last_kwh, last_ts, max_power_w, tick_kwh)
-    )::counter_span
-    ELSE ROW(
-        first_kwh, first_ts, last_kwh, last_ts,
-        counter_step(first_kwh, first_ts, high_kwh, last_ts, max_power_w, tick_kwh)
-        + counter_step(low_kwh, first_ts, last_kwh, last_ts, max_power_w, tick_kwh)
-    )::counter_span
-END;
+) RETURNS :"schema".counter_span LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    kwh double precision;
+BEGIN
+    IF first_kwh IS NULL THEN
+        RETURN NULL;
+    ELSIF last_kwh >= first_kwh THEN
+        kwh := :"schema".counter_step(
+            first_kwh, first_ts, last_kwh, last_ts, max_power_w, tick_kwh
+        );
+    ELSE
+        kwh := :"schema".counter_step(
+            first_kwh, first_ts, high_kwh, last_ts, max_power_w, tick_kwh
+        ) + :"schema".counter_step(
+            low_kwh, first_ts, last_kwh, last_ts, max_power_w, tick_kwh
+        );
+    END IF;
+    RETURN ROW(first_kwh, first_ts, last_kwh, last_ts, kwh);
+END $$;
 
 CREATE FUNCTION counter_add(
-    sum counter_span, next counter_span, max_power_w double precision, tick_kwh double precision
-) RETURNS counter_span LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN ROW(
-    (sum).first_kwh, (sum).first_ts, (next).last_kwh, (next).last_ts,
-    (sum).kwh + (next).kwh + counter_step(
-        (sum).last_kwh, (sum).last_ts, (next).first_kwh, (next).first_ts, max_power_w, tick_kwh
-    )
-)::counter_span;
+    sum :"schema".counter_span, next :"schema".counter_span,
+    max_power_w double precision, tick_kwh double precision
+) RETURNS :"schema".counter_span LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+BEGIN
+    sum.kwh := sum.kwh + next.kwh + :"schema".counter_step(
+        sum.last_kwh, sum.last_ts, next.first_kwh, next.first_ts, max_power_w, tick_kwh
+    );
+    sum.last_kwh := next.last_kwh;
+    sum.last_ts := next.last_ts;
+    RETURN sum;
+END $$;
 
 -- Joins spans in order of time, with the steps between them; spans that are NULL do not count.
 CREATE AGGREGATE counter_sum(counter_span, double precision, double precision) (

@@ -1,4 +1,5 @@
 -- requires: no continuous aggregates
+-- run again: for another zone
 -- The rollups as plain views: quarters of an hour over the samples, everything else over quarters.
 -- Averages are weighted by sample_count; those that may be unknown have a weight of their own.
 
@@ -27,46 +28,67 @@ CREATE INDEX IF NOT EXISTS p1_samples_known
     );
 
 CREATE VIEW sungrow_quarter_hourly AS
-SELECT device_id, bucket, sample_count, avg_pv_power_w, max_pv_power_w, avg_battery_power_w,
-    avg_battery_soc_pct, avg_load_power_w, avg_export_power_w,
+SELECT quarter.device_id, bucket, quarter.sample_count, avg_pv_power_w, max_pv_power_w,
+    avg_battery_power_w, avg_battery_soc_pct, avg_load_power_w, avg_export_power_w,
     battery_power_weight, battery_soc_weight, export_power_weight,
     counter_quarter(
-        (SELECT pv_total_kwh FROM sungrow_samples AS one
-         WHERE one.device_id = quarter.device_id AND ts = pv_first_ts), pv_first_ts,
-        (SELECT pv_total_kwh FROM sungrow_samples AS one
-         WHERE one.device_id = quarter.device_id AND ts = pv_last_ts), pv_last_ts,
+        coalesce(
+            first.pv_total_kwh, (SELECT pv_total_kwh FROM sungrow_samples AS one
+            WHERE one.device_id = quarter.device_id AND one.ts = pv_first_ts)
+        ), pv_first_ts,
+        coalesce(
+            last.pv_total_kwh, (SELECT pv_total_kwh FROM sungrow_samples AS one
+            WHERE one.device_id = quarter.device_id AND one.ts = pv_last_ts)
+        ), pv_last_ts,
         pv_low, pv_high, 50000, 0.1
     ) AS pv_total,
     counter_quarter(
-        (SELECT import_total_kwh FROM sungrow_samples AS one
-         WHERE one.device_id = quarter.device_id AND ts = import_first_ts), import_first_ts,
-        (SELECT import_total_kwh FROM sungrow_samples AS one
-         WHERE one.device_id = quarter.device_id AND ts = import_last_ts), import_last_ts,
+        coalesce(
+            first.import_total_kwh, (SELECT import_total_kwh FROM sungrow_samples AS one
+            WHERE one.device_id = quarter.device_id AND one.ts = import_first_ts)
+        ), import_first_ts,
+        coalesce(
+            last.import_total_kwh, (SELECT import_total_kwh FROM sungrow_samples AS one
+            WHERE one.device_id = quarter.device_id AND one.ts = import_last_ts)
+        ), import_last_ts,
         import_low, import_high, 50000, 0.1
     ) AS import_total,
     counter_quarter(
-        (SELECT export_total_kwh FROM sungrow_samples AS one
-         WHERE one.device_id = quarter.device_id AND ts = export_first_ts), export_first_ts,
-        (SELECT export_total_kwh FROM sungrow_samples AS one
-         WHERE one.device_id = quarter.device_id AND ts = export_last_ts), export_last_ts,
+        coalesce(
+            first.export_total_kwh, (SELECT export_total_kwh FROM sungrow_samples AS one
+            WHERE one.device_id = quarter.device_id AND one.ts = export_first_ts)
+        ), export_first_ts,
+        coalesce(
+            last.export_total_kwh, (SELECT export_total_kwh FROM sungrow_samples AS one
+            WHERE one.device_id = quarter.device_id AND one.ts = export_last_ts)
+        ), export_last_ts,
         export_low, export_high, 50000, 0.1
     ) AS export_total,
     counter_quarter(
-        (SELECT charge_total_kwh FROM sungrow_samples AS one
-         WHERE one.device_id = quarter.device_id AND ts = charge_first_ts), charge_first_ts,
-        (SELECT charge_total_kwh FROM sungrow_samples AS one
-         WHERE one.device_id = quarter.device_id AND ts = charge_last_ts), charge_last_ts,
+        coalesce(
+            first.charge_total_kwh, (SELECT charge_total_kwh FROM sungrow_samples AS one
+            WHERE one.device_id = quarter.device_id AND one.ts = charge_first_ts)
+        ), charge_first_ts,
+        coalesce(
+            last.charge_total_kwh, (SELECT charge_total_kwh FROM sungrow_samples AS one
+            WHERE one.device_id = quarter.device_id AND one.ts = charge_last_ts)
+        ), charge_last_ts,
         charge_low, charge_high, 50000, 0.1
     ) AS charge_total,
     counter_quarter(
-        (SELECT discharge_total_kwh FROM sungrow_samples AS one
-         WHERE one.device_id = quarter.device_id AND ts = discharge_first_ts), discharge_first_ts,
-        (SELECT discharge_total_kwh FROM sungrow_samples AS one
-         WHERE one.device_id = quarter.device_id AND ts = discharge_last_ts), discharge_last_ts,
+        coalesce(
+            first.discharge_total_kwh, (SELECT discharge_total_kwh FROM sungrow_samples AS one
+            WHERE one.device_id = quarter.device_id AND one.ts = discharge_first_ts)
+        ), discharge_first_ts,
+        coalesce(
+            last.discharge_total_kwh, (SELECT discharge_total_kwh FROM sungrow_samples AS one
+            WHERE one.device_id = quarter.device_id AND one.ts = discharge_last_ts)
+        ), discharge_last_ts,
         discharge_low, discharge_high, 50000, 0.1
     ) AS discharge_total
 FROM (
     SELECT device_id, date_bin('15 minutes', ts, '2020-01-01T00:00:00Z') AS bucket,
+        min(ts) AS first_ts, max(ts) AS last_ts,
         sum(sample_count) AS sample_count,
         sum(pv_power_w * sample_count) / sum(sample_count) AS avg_pv_power_w,
         max(pv_power_w) AS max_pv_power_w,
@@ -96,31 +118,49 @@ FROM (
         max(ts) FILTER (WHERE discharge_total_kwh IS NOT NULL) AS discharge_last_ts,
         min(discharge_total_kwh) AS discharge_low, max(discharge_total_kwh) AS discharge_high
     FROM sungrow_samples GROUP BY 1, 2
-) AS quarter;
+) AS quarter,
+-- OFFSET 0 keeps each of these one look-up by the primary key.
+LATERAL (
+    SELECT * FROM sungrow_samples AS one
+    WHERE one.device_id = quarter.device_id AND one.ts = first_ts OFFSET 0
+) AS first,
+LATERAL (
+    SELECT * FROM sungrow_samples AS one
+    WHERE one.device_id = quarter.device_id AND one.ts = last_ts OFFSET 0
+) AS last;
 
 CREATE VIEW p1_quarter_hourly AS
-SELECT device_id, bucket, sample_count, avg_power_w, max_power_w, avg_import_power_w,
+SELECT quarter.device_id, bucket, sample_count, avg_power_w, max_power_w, avg_import_power_w,
     covered_minutes,
     (SELECT monthly_power_peak_w FROM p1_samples AS one
-     WHERE one.device_id = quarter.device_id AND ts = official_last_ts) AS official_peak_w,
+     WHERE one.device_id = quarter.device_id AND one.ts = official_last_ts) AS official_peak_w,
     (SELECT monthly_power_peak_ts FROM p1_samples AS one
-     WHERE one.device_id = quarter.device_id AND ts = official_last_ts) AS official_peak_ts,
+     WHERE one.device_id = quarter.device_id AND one.ts = official_last_ts) AS official_peak_ts,
     counter_quarter(
-        (SELECT energy_import_kwh FROM p1_samples AS one
-         WHERE one.device_id = quarter.device_id AND ts = import_first_ts), import_first_ts,
-        (SELECT energy_import_kwh FROM p1_samples AS one
-         WHERE one.device_id = quarter.device_id AND ts = import_last_ts), import_last_ts,
+        coalesce(
+            first.energy_import_kwh, (SELECT energy_import_kwh FROM p1_samples AS one
+            WHERE one.device_id = quarter.device_id AND one.ts = import_first_ts)
+        ), import_first_ts,
+        coalesce(
+            last.energy_import_kwh, (SELECT energy_import_kwh FROM p1_samples AS one
+            WHERE one.device_id = quarter.device_id AND one.ts = import_last_ts)
+        ), import_last_ts,
         import_low, import_high, 100000, 0.001
     ) AS energy_import,
     counter_quarter(
-        (SELECT energy_export_kwh FROM p1_samples AS one
-         WHERE one.device_id = quarter.device_id AND ts = export_first_ts), export_first_ts,
-        (SELECT energy_export_kwh FROM p1_samples AS one
-         WHERE one.device_id = quarter.device_id AND ts = export_last_ts), export_last_ts,
+        coalesce(
+            first.energy_export_kwh, (SELECT energy_export_kwh FROM p1_samples AS one
+            WHERE one.device_id = quarter.device_id AND one.ts = export_first_ts)
+        ), export_first_ts,
+        coalesce(
+            last.energy_export_kwh, (SELECT energy_export_kwh FROM p1_samples AS one
+            WHERE one.device_id = quarter.device_id AND one.ts = export_last_ts)
+        ), export_last_ts,
         export_low, export_high, 100000, 0.001
     ) AS energy_export
 FROM (
     SELECT device_id, date_bin('15 minutes', ts, '2020-01-01T00:00:00Z') AS bucket,
+        min(ts) AS first_ts, max(ts) AS last_ts,
         count(*) AS sample_count,
         avg(power_w)::double precision AS avg_power_w,
         max(power_w) AS max_power_w,
@@ -135,7 +175,16 @@ FROM (
         max(ts) FILTER (WHERE energy_export_kwh IS NOT NULL) AS export_last_ts,
         min(energy_export_kwh) AS export_low, max(energy_export_kwh) AS export_high
     FROM p1_samples GROUP BY 1, 2
-) AS quarter;
+) AS quarter,
+-- OFFSET 0 keeps each of these one look-up by the primary key.
+LATERAL (
+    SELECT * FROM p1_samples AS one
+    WHERE one.device_id = quarter.device_id AND one.ts = first_ts OFFSET 0
+) AS first,
+LATERAL (
+    SELECT * FROM p1_samples AS one
+    WHERE one.device_id = quarter.device_id AND one.ts = last_ts OFFSET 0
+) AS last;
 
 CREATE VIEW sungrow_hourly AS
 SELECT device_id, date_trunc('hour', part.bucket, :'hour_zone') AS bucket,
@@ -236,7 +285,7 @@ CREATE FUNCTION sungrow_around(device text, since timestamptz, until timestamptz
     export_total counter_span, charge_total counter_span, discharge_total counter_span
 ) LANGUAGE sql STABLE AS $$
     SELECT bucket, pv_total, import_total, export_total, charge_total, discharge_total
-    FROM sungrow_quarter_hourly WHERE device_id = device AND bucket IN (
+    FROM sungrow_quarter_hourly WHERE device_id = device AND bucket = ANY (ARRAY(
         SELECT nearest.bucket FROM generate_series(1, 31) AS mask, LATERAL (
             (SELECT date_bin('15 minutes', ts, '2020-01-01T00:00:00Z') AS bucket
             FROM sungrow_samples WHERE device_id = device AND counters_known(
@@ -252,14 +301,14 @@ CREATE FUNCTION sungrow_around(device text, since timestamptz, until timestamptz
             ) = mask AND date_bin('15 minutes', ts, '2020-01-01T00:00:00Z') >= until
             ORDER BY 1 LIMIT 1)
         ) AS nearest
-    )
+    ))
 $$;
 
 CREATE FUNCTION p1_around(device text, since timestamptz, until timestamptz) RETURNS TABLE (
     bucket timestamptz, energy_import counter_span, energy_export counter_span
 ) LANGUAGE sql STABLE AS $$
     SELECT bucket, energy_import, energy_export
-    FROM p1_quarter_hourly WHERE device_id = device AND bucket IN (
+    FROM p1_quarter_hourly WHERE device_id = device AND bucket = ANY (ARRAY(
         SELECT nearest.bucket FROM generate_series(1, 3) AS mask, LATERAL (
             (SELECT date_bin('15 minutes', ts, '2020-01-01T00:00:00Z') AS bucket
             FROM p1_samples WHERE device_id = device
@@ -273,7 +322,7 @@ CREATE FUNCTION p1_around(device text, since timestamptz, until timestamptz) RET
                 AND date_bin('15 minutes', ts, '2020-01-01T00:00:00Z') >= until
             ORDER BY 1 LIMIT 1)
         ) AS nearest
-    )
+    ))
 $$;
 
 INSERT INTO schema_settings VALUES ('rollups', 'views')

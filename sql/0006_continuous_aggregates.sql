@@ -1,4 +1,5 @@
 -- requires: continuous aggregates
+-- run again: for another zone
 -- The rollups as continuous aggregates, with the names and columns of the views they replace:
 -- quarters over the samples, everything else stacked on quarters. materialized_only is false, so
 -- that what is not refreshed yet is computed when it is read.
