@@ -69,6 +69,8 @@ has() {
     tzdata) [ -e /usr/share/zoneinfo/Europe/Brussels ] ;;
     systemd) command -v systemd-analyze >/dev/null ;;
     systemd-container) command -v systemd-nspawn >/dev/null ;;
+    nftables) command -v nft >/dev/null ;;
+    iproute2) command -v ip >/dev/null ;;
     *) command -v "$1" >/dev/null ;;
     esac
 }
