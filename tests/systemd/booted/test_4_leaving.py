@@ -6,7 +6,7 @@ from tests.systemd.booted.installation import AGENT, CA, HOST, METER
 
 pytestmark = pytest.mark.install
 
-BROKEN_CODE = "$ a raise RuntimeError"
+BROKEN_CODE = "1 i raise RuntimeError"
 BROKEN_NEEDS = "1 i no-such-package-as-this>=1"
 
 
@@ -36,7 +36,7 @@ def test_an_upgrade_is_taken_over_by_all(site):
         ("api_server/__init__.py", BROKEN_CODE),
         ("api_server/migrate.py", BROKEN_CODE),
         ("requirements-api.txt", BROKEN_NEEDS),
-        ("systemd/sunspool.caddyfile", "$ a no such directive"),
+        ("systemd/sunspool.caddyfile", "$ a }"),
         ("edge_agent/agent.py", BROKEN_CODE),
         ("edge_agent/__main__.py", BROKEN_CODE),
         ("requirements-edge.txt", BROKEN_NEEDS),
