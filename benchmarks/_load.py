@@ -85,8 +85,10 @@ class Connection:
         return content
 
 
-def post_all(url: str, work: Sequence[tuple[str, Sequence[bytes]]]) -> None:
-    """Send each (token, bodies) over a connection of its own, all at the same time."""
+def post_all(
+    url: str, work: Sequence[tuple[str, Sequence[bytes]]], at_once: int | None = None
+) -> None:
+    """Send each (token, bodies) over a connection of its own, so many or all at the same time."""
 
     def send(token: str, bodies: Sequence[bytes]) -> None:
         connection = Connection(url, token)
@@ -94,6 +96,6 @@ def post_all(url: str, work: Sequence[tuple[str, Sequence[bytes]]]) -> None:
             connection.post(payload)
         connection.http.close()
 
-    with ThreadPoolExecutor(len(work)) as threads:
+    with ThreadPoolExecutor(at_once or len(work)) as threads:
         for future in [threads.submit(send, *one) for one in work]:
             future.result()
