@@ -7,6 +7,7 @@ by the first call that succeeds. So a full disk never stops the agent and never 
 confirmation; at worst a confirmed reading is sent again, which the server recognises.
 """
 
+import json
 import logging
 import os
 import threading
@@ -40,10 +41,15 @@ log = logging.getLogger(__name__)
 
 
 class Entry(NamedTuple):
-    """A reading to be sent, and the id that confirms it."""
+    """A reading to be sent, as JSON, and the id that confirms it."""
 
     id: int
-    sample: dict[str, Any]
+    payload: bytes
+
+    @property
+    def sample(self) -> dict[str, Any]:
+        """The reading itself."""
+        return json.loads(self.payload)
 
 
 class Held(NamedTuple):
@@ -108,7 +114,7 @@ class Spool:
             moving = {old: new for old, new in self._in_flight.items() if old < 0}
             self._in_flight = moving | {row.id: row.id for row in rows}
             self._thinned_in_flight.clear()
-            return [Entry(row.id, row.sample) for row in rows]
+            return [Entry(row.id, row.payload) for row in rows]
 
     def ack(self, ids: Iterable[int]) -> None:
         """Forget readings that the server has confirmed; never fails."""
