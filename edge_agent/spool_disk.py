@@ -38,6 +38,7 @@ class Disk:
         self._chores: Generator[list[int] | None] | None = None
         self._reopen_at = self._replace_at = float("-inf")
         self._damaged: dict[str, dict[str, Any]] = {}  # the counters of files set aside
+        self._why = "closed"
         self._idle = False
         self._warned = False
 
@@ -46,10 +47,18 @@ class Disk:
         try:
             self.run(lambda file: None)
         except SpoolDenied:
-            if not os.statvfs(self.path.parent).f_flag & os.ST_RDONLY:
+            # With a disk that turned read-only readings are sent from memory; not so with a wrong
+            # owner, which nobody would notice.
+            if not self._is_read_only() and not self._is_ours():
                 raise
         except (SpoolFull, SpoolFailed):
             pass  # the first reading says so in the log, and waits in memory
+
+    def _is_read_only(self) -> bool:
+        return bool(os.statvfs(self.path.parent).f_flag & os.ST_RDONLY)
+
+    def _is_ours(self) -> bool:
+        return all(os.access(path, os.W_OK) for path in (self.path.parent, self.path))
 
     def run(self, action: Callable[[SpoolFile], T]) -> T:
         """Do something with the file; raises SpoolFull or SpoolFailed if that can not be now."""
@@ -58,14 +67,14 @@ class Disk:
         except SpoolCorrupt as error:
             try:
                 self._replace(error)
-            except SpoolFailed:
-                self._let_go()
+            except SpoolFailed as failure:
+                self._let_go(failure)
                 raise
             return self._try(action)
 
     def _try(self, action: Callable[[SpoolFile], T]) -> T:
         if self._file is None and time.monotonic() < self._reopen_at:
-            raise SpoolFailed("closed, or failed a moment ago")
+            raise SpoolFailed(self._why)
         try:
             file = self._file or self._open()
             result = action(file)
@@ -74,8 +83,8 @@ class Disk:
                 with suppress(SpoolError):
                     self._file.checkpoint()  # the next try needs less room
             raise
-        except SpoolFailed:
-            self._let_go()
+        except SpoolFailed as error:
+            self._let_go(error)
             raise
         self.counters = file.counters
         self.failing_since = None
@@ -105,12 +114,12 @@ class Disk:
         self._chores = _all_chores(file, self._damaged)
         return file
 
-    def _let_go(self) -> None:
+    def _let_go(self, error: SpoolFailed) -> None:
         """Close the handle for good: after a failed write its next success would prove nothing."""
         now = time.monotonic()
         if not self._reserve.is_disk_full():  # for room one can wait
             self.failing_since = self.failing_since or now
-        self._reopen_at = now + REOPEN_AFTER_S
+        self._reopen_at, self._why = now + REOPEN_AFTER_S, str(error)
         self.close()
 
     def _replace(self, error: SpoolCorrupt) -> None:

@@ -21,7 +21,7 @@ from edge_agent.spool_counters import (
     newer,
     status_of,
 )
-from edge_agent.spool_errors import SpoolCorrupt, SpoolDenied, SpoolFull, named_errors
+from edge_agent.spool_errors import SpoolCorrupt, SpoolError, SpoolFull, named_errors
 from edge_agent.spool_folder import create_file, log_of, sync_directory
 from edge_agent.spool_row import COLUMNS, Row
 from edge_agent.sqlite_pages import is_log_damaged
@@ -81,13 +81,13 @@ class SpoolFile:
 
     def _prepare(self) -> None:
         if not os.access(self.path, os.W_OK):
-            raise SpoolDenied(f"{self.path}: it is readonly")  # SQLite would open it all the same
+            raise PermissionError("readonly")  # SQLite would open it all the same
         self._db.text_factory = lenient_text
         self._one(f"PRAGMA page_size = {PAGE_SIZE}")
         self._one("PRAGMA journal_mode = WAL")
         self._one("PRAGMA synchronous = FULL")
         if (self._one("PRAGMA journal_mode"), self._one("PRAGMA synchronous")) != ("wal", 2):
-            raise SpoolDenied(f"{self.path}: this file system can not promise durable writes")
+            raise SpoolError(f"{self.path}: this file system can not promise durable writes")
         self._one(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         self._one(f"PRAGMA journal_size_limit = {2 * LOG_PAGES * PAGE_SIZE}")
         self._one(f"PRAGMA max_page_count = {self._max_pages}")
