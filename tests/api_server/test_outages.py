@@ -35,7 +35,7 @@ class Site:
         ts = datetime(2026, 6, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
         return self.roof.post({**INVERTER, "ts": format_time(ts)})
 
-    def refused(self) -> None:
+    def assert_refused(self) -> None:
         """Both ways answer 503 in time, saying when to come back."""
         for ask in (self.post, lambda: self.roof.get("/v1/series?device_id=roof&frame=day")):
             start = time.monotonic()
@@ -45,7 +45,7 @@ class Site:
             assert int(answer.headers["Retry-After"]) > 0
             assert set(answer.json) == {"detail"}
 
-    def heals(self) -> None:
+    def assert_heals(self) -> None:
         """Samples are taken again, soon, by the same processes."""
         workers = self.api.worker_pids()
         wait_until(lambda: self.post().status == 200, 20, "the API to heal")
@@ -82,12 +82,12 @@ def run_migration(env: dict[str, str]) -> None:
 def test_a_database_that_is_down_or_restarted(site):
     assert site.post().status == 200
     site.postgres.kill()
-    site.refused()
+    site.assert_refused()
     health = site.roof.get("/health")
     assert (health.status, health.json["db"]) == (503, "down")
     assert site.roof.get("/").status == 200
     site.postgres.start()
-    site.heals()
+    site.assert_heals()
     site.postgres.stop()
     site.postgres.start()
     # An idle connection that the restart broke costs no request.
@@ -99,11 +99,11 @@ def test_a_database_that_is_frozen(site):
     for pid in family:
         os.kill(pid, signal.SIGSTOP)
     try:
-        site.refused()
+        site.assert_refused()
     finally:
         for pid in family:
             os.kill(pid, signal.SIGCONT)
-    site.heals()
+    site.assert_heals()
 
 
 @contextmanager
@@ -118,8 +118,8 @@ def superuser(site: Site, statement: str) -> Iterator[None]:
 
 def test_a_table_that_is_locked(site):
     with superuser(site, "LOCK TABLE sungrow_samples IN ACCESS EXCLUSIVE MODE"):
-        site.refused()
-    site.heals()
+        site.assert_refused()
+    site.assert_heals()
 
 
 def test_no_connections_left(site):
@@ -128,10 +128,10 @@ def test_no_connections_left(site):
     site.postgres.execute(f"ALTER ROLE {role} CONNECTION LIMIT 0")
     site.postgres.execute(end)
     try:
-        site.refused()
+        site.assert_refused()
     finally:
         site.postgres.execute(f"ALTER ROLE {role} CONNECTION LIMIT -1")
-    site.heals()
+    site.assert_heals()
 
 
 def test_a_database_that_only_reads(site):
@@ -147,7 +147,7 @@ def test_a_database_that_only_reads(site):
         site.postgres.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'site'"
         )
-    site.heals()
+    site.assert_heals()
 
 
 def test_redis_down_frozen_or_full_changes_nothing_but_speed(site):
