@@ -82,7 +82,7 @@ class Connection:
         except TimeoutError as error:
             raise Unreachable(f"{self.where} gave no answer in {self._timeout_s:g} s") from error
         except (OSError, HTTPException, ValueError) as error:
-            cause = (str(error) or type(error).__name__)[:200]
+            cause = " ".join(str(error).split())[:200] or type(error).__name__
             raise Unreachable(f"{self.where}: {cause}") from error
 
     def close(self) -> None:
