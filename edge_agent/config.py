@@ -12,6 +12,7 @@ from edge_agent.environment import InvalidSettings, Setting
 from edge_agent.samples import DEVICE_ID
 
 STATE = Path("/var/lib/sunspool")
+SHORTEST_MASKED = 8
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ class Settings:
 
     @property
     def secrets(self) -> list[str]:
-        """What must never be printed."""
-        return [secret for secret in (self.hw_p1_token, self.vps_device_token) if secret]
+        """What is masked wherever it appears; a short one would mask ordinary words as well."""
+        secrets = (self.hw_p1_token or "", self.vps_device_token)
+        return [secret for secret in secrets if len(secret) >= SHORTEST_MASKED]
 
     def shown(self) -> dict[str, Any]:
         """The settings with their secrets masked."""

@@ -123,6 +123,11 @@ def test_secrets_show_neither_in_print_nor_in_check(tmp_path):
     assert shown["VPS_DEVICE_TOKEN"] == shown["HW_P1_TOKEN"] == "***"
 
 
+def test_a_token_that_is_a_word_does_not_spoil_the_logs(tmp_path):
+    assert config.load(environ(tmp_path)).secrets == [TOKEN]
+    assert config.load(environ(tmp_path, VPS_DEVICE_TOKEN="ts")).secrets == []
+
+
 def test_the_token_of_a_file_is_known_by_its_file(tmp_path):
     (tmp_path / "vps_device_token").write_text("first\n")
     by_file = environ(

@@ -169,3 +169,15 @@ def test_an_answer_is_read_up_to_64_kib_as_it_comes(server, ca):
     assert post(server.url, ca.file).body == longest
     assert post(server.url, ca.file).body is None
     assert post(server.url, ca.file).body == b"not gzip"
+
+
+def test_a_chunked_answer_is_read_as_any_other(server, ca):
+    headers = {"Transfer-Encoding": "chunked", "Content-Length": ""}
+    server.say(Reply(200, b'5\r\n{"ins\r\n4\r\n": 1\r\n1\r\n}\r\n0\r\n\r\n', headers))
+    assert post(server.url, ca.file).body == b'{"ins": 1}'
+
+
+def test_an_answer_that_ends_too_early_is_none(server, ca):
+    server.say(Reply(200, b'{"inserted": 0}', {"Content-Length": "20", "Connection": "close"}))
+    with pytest.raises(NoAnswer):
+        post(server.url, ca.file, within_s=2)
