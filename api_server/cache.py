@@ -44,13 +44,9 @@ class Cache:
         self._in_trouble = False
         self._resting_until = 0.0
 
-    def get(self, device_id: str) -> Any:
-        """What is cached of a device, as parsed from JSON; None if that is nothing, or no JSON."""
-        text = self._ask(lambda: self._redis.get(_key(device_id)))
-        try:
-            return json.loads(text) if text else None
-        except (ValueError, RecursionError):
-            return None
+    def get(self, device_id: str) -> bytes | None:
+        """What is cached of a device: usually a sample as JSON."""
+        return self._ask(lambda: self._redis.get(_key(device_id)))
 
     def lease(self, device_id: str) -> str | None:
         """Ask for the right to fill an empty key; None if another has it."""
@@ -58,10 +54,10 @@ class Cache:
         taken = self._ask(lambda: self._redis.set(_key(device_id), lease, nx=True, px=LEASE_MS))
         return lease if taken else None
 
-    def fill(self, device_id: str, lease: str, sample: dict[str, Any]) -> None:
+    def fill(self, device_id: str, lease: str, sample: bytes) -> None:
         """Keep the latest sample of a device for a moment, unless a newer one has come since."""
-        values = (_key(device_id), lease, json.dumps(sample), self._ttl_s)
-        self._ask(lambda: self._redis.eval(FILL, 1, *values))
+        key = _key(device_id)
+        self._ask(lambda: self._redis.eval(FILL, 1, key, lease, sample, self._ttl_s))
 
     def forget(self, device_id: str) -> None:
         """Drop what is cached of a device: it has newer samples."""
