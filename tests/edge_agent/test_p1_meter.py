@@ -1,9 +1,11 @@
 """The P1 meter as a source, against a device on a real socket."""
 
+import contextlib
 import json
 import logging
 import socket
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from edge_agent.sources.p1.meter import HUMAN_WAIT_S
 from tests.edge_agent.p1 import BODY, TELEGRAM, V1_BODY, Bodies, source
 from tests.simulators.appliances import SERIAL, ApplianceCa
 from tests.simulators.homewizard import TOKEN, MeterSimulator
+from tests.simulators.proxy import NONE, Fault, FaultProxy
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "homewizard"
 
@@ -177,6 +180,38 @@ def test_a_sick_device_ends_one_request_in_time_and_backs_off(appliances, tmp_pa
         assert len(meter.requests) == 1
         meter.fault = None
         assert reader.read()["power_w"] == 77
+        reader.close()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(cut_after=100),
+        Fault(cut_after=1500),
+        Fault(reset=True),
+        Fault(corrupt_at=1200),
+        Fault(black_hole=True),
+        Fault(drip_s=0.05),
+    ],
+    ids=str,
+)
+def test_a_sick_network_costs_one_reading_on_a_new_connection_and_on_a_kept_one(
+    appliances, tmp_path, fault
+):
+    ca, certificate = appliances
+    bodies = ({**BODY, "timestamp": str(number)} for number in count())
+    with MeterSimulator(lambda: next(bodies), certificate) as meter, FaultProxy(meter.port) as way:
+        port = {"HW_P1_PORT": str(way.port), "HW_P1_TIMEOUT_S": "1"}
+        reader = source(tmp_path, meter, ca.file, **port)
+        for _ in ("new", "kept"):
+            way.down = fault
+            if fault.cut_after is None and fault.corrupt_at is None:
+                refusal(reader)
+            else:  # counted per connection: a kept one may be past it, or is replaced at once
+                with contextlib.suppress(SourceError):
+                    reader.read()
+            way.down = NONE
+            assert reader.read()["power_w"] == 77
         reader.close()
 
 
