@@ -33,6 +33,13 @@ _INSERT = """
 INSERT INTO {table} ({names})
 SELECT %s, new.* FROM unnest({arrays}) AS new ON CONFLICT DO NOTHING
 """
+_COUNT = "SELECT count(*) FROM {table} WHERE device_id = %s AND ts BETWEEN %s AND %s"
+# One pass over what is there, which is far cheaper than to try to insert it again.
+_SAME = """
+SELECT {same} FROM (
+    SELECT * FROM {table} WHERE device_id = %s AND ts BETWEEN %s AND %s ORDER BY ts
+) AS old
+"""
 # A look-up per row (OFFSET 0 keeps it one), in the chunks between the first time and the last.
 _DIFFERING = """
 SELECT count(*) FROM unnest({arrays}) AS new ({values}) WHERE EXISTS (
@@ -119,12 +126,19 @@ class Store:
             as_text = _times if field.type == "time" else _numbers
             arrays.append(as_text(columns[field.name]))
 
+        span = (device_id, times[0], times[-1])
+
         def work(cursor: Any) -> Inserted:
+            cursor.execute(_sql(_COUNT, kind), span)
+            if cursor.fetchone()[0] == len(times):  # a batch whose answer was lost comes again
+                cursor.execute(_sql(_SAME, kind), [*arrays, *span])
+                if cursor.fetchone()[0]:
+                    return Inserted(0, 0)
             cursor.execute(_sql(_INSERT, kind), [device_id, *arrays])
             new = cursor.rowcount
             if new == len(times):
                 return Inserted(new, 0)
-            cursor.execute(_sql(_DIFFERING, kind), [*arrays, device_id, times[0], times[-1]])
+            cursor.execute(_sql(_DIFFERING, kind), [*arrays, *span])
             return Inserted(new, cursor.fetchone()[0])
 
         return self.run(work)
@@ -168,6 +182,9 @@ def _sql(template: str, kind: Kind) -> str:
         names=", ".join(kind.columns),
         values=", ".join(values),
         arrays=", ".join(f"%s::{type_}[]" for type_ in types),
+        same=" AND ".join(
+            f"array_agg({name}) = %s::{type_}[]" for name, type_ in zip(values, types, strict=True)
+        ),
         old=", ".join(f"old.{name}" for name in values),
         new=", ".join(f"new.{name}" for name in values),
     )
