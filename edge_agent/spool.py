@@ -207,10 +207,11 @@ class Spool:
     def _end(self, endings: dict[int, str | None]) -> None:
         with self._mutex:
             endings = {self._in_flight.pop(id_, id_): reason for id_, reason in endings.items()}
-            self._endings |= endings
-            if min(endings, default=0) < 0:  # confirmed before it ever reached the disk
-                keep = [row for row in self._waiting if endings.get(row.id, "") is not None]
-                self._waiting = deque(keep)
+            # Confirmed before they ever reached the disk:
+            done = {id_ for id_, reason in endings.items() if id_ < 0 and reason is None}
+            if done:
+                self._waiting = deque(row for row in self._waiting if row.id not in done)
+            self._endings |= {id_: why for id_, why in endings.items() if id_ not in done}
             self._flush()
 
     def _flush(self) -> bool:

@@ -157,6 +157,52 @@ def test_a_disk_that_turned_read_only_is_waited_for(tmp_path):
         subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.fixture
+def failing_disk(tmp_path):
+    """An ext4 of its own, and the file that makes the kernel find an error on it."""
+    image, folder = tmp_path / "image", tmp_path / "disk"
+    folder.mkdir()
+    try:
+        quietly("truncate", "-s", "64M", image)
+        quietly("mkfs.ext4", "-q", image)
+        quietly("mount", "-o", "loop,errors=remount-ro", image, folder)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("only root can mount an ext4, and only where there are loop devices")
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    device = Path(next(mount[0] for mount in mounts if mount[1] == str(folder))).name
+    yield folder, Path(f"/sys/fs/ext4/{device}/trigger_fs_error")
+    quietly("umount", "-l", folder)
+
+
+def quietly(*command):
+    """Run a command that must succeed."""
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def test_a_disk_that_fails_under_way_loses_nothing_confirmed(failing_disk):
+    """As with a dying card: the kernel makes it read-only; a check repairs it later."""
+    folder, trigger = failing_disk
+    path = folder / "spool.db"
+    spool = Spool(path, patience_s=2)
+    for n in range(10):
+        assert spool.enqueue(reading(n))
+    trigger.write_text("1")
+    assert spool.enqueue(reading(10)) is False
+    (entry,) = spool.peek(99)
+    spool.ack([entry.id])
+    assert spool.status()["pending"] == 10
+    with pytest.raises(SpoolBroken):
+        enqueue_for_seconds(spool)
+    spool.close()
+    restarted = Spool(path)
+    assert restarted.enqueue(reading(99)) is False
+    restarted.close()
+    quietly("umount", folder)
+    subprocess.run(["fsck.ext4", "-p", folder.parent / "image"], capture_output=True)
+    quietly("mount", "-o", "loop", folder.parent / "image", folder)
+    assert numbers(path) == list(range(10))
+
+
 def test_a_folder_that_can_not_be_made_is_said(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SpoolError, match="cannot make the folder"):
