@@ -90,7 +90,11 @@ def _connect(url: str) -> Connection:
     conn = psycopg2.connect(url, connect_timeout=CONNECT_S, application_name="sunspool-migrate")
     conn.autocommit = True
     with conn.cursor() as cursor:
-        cursor.execute("SET client_min_messages = error; SET statement_timeout = 0")
+        # The server must notice when we were killed: it would go on, and hold the lock.
+        cursor.execute(
+            "SET client_min_messages = error; SET statement_timeout = 0;"
+            " SET client_connection_check_interval = '2s'"
+        )
     return conn
 
 
@@ -170,7 +174,8 @@ class Run:
         """Run every applied file that says it depends on the zone again, in one transaction."""
         with self._transaction():
             for migration in self.migrations:
-                if migration.version in past.applied and RUN_AGAIN in migration.text:
+                applied = migration.version in past.applied and RUN_AGAIN in migration.text
+                if applied and not self._lack(migration):  # or others have taken their place
                     self._execute_file(migration)
             self._grant()
             self._remember_zone()
@@ -181,11 +186,6 @@ class Run:
         return next((reason for reason in reasons if reason), None)
 
     def _execute_file(self, migration: Migration) -> None:
-        schema = timescale.find_schema(self.conn)
-        if schema:
-            self._execute(
-                "SELECT set_config('search_path', current_schema() || ', ' || %s, true)", (schema,)
-            )
         text = self._fill_in(migration.text)
         try:
             self._execute(text)
@@ -233,6 +233,9 @@ class Run:
     def _transaction(self) -> Iterator[None]:
         self._execute("BEGIN")
         try:
+            schema = timescale.find_schema(self.conn)
+            if schema:  # an extension may be in a schema of its own
+                self._execute(_SEARCH_BOTH, (schema,))
             yield
         except BaseException:
             if not self.conn.closed:
@@ -250,6 +253,9 @@ class Run:
             return cursor.fetchall()
 
 
+_SEARCH_BOTH = """
+    SELECT set_config('search_path', quote_ident(current_schema()) || ', ' || quote_ident(%s), true)
+"""
 _MISSING_RIGHTS = """
     SELECT relname, permission FROM pg_class, unnest(ARRAY['SELECT', 'INSERT']) AS permission
     WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'v')

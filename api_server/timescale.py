@@ -101,13 +101,14 @@ def _extension_lack(conn: Connection) -> str | None:
                 "set shared_preload_libraries = 'timescaledb' and restart PostgreSQL"
             )
         return "TimescaleDB is installed but not in shared_preload_libraries"
-    _refuse_old(installed, default)
+    refuse_old(installed, default)
     if not installed and not may_create:
         return "this role may not create the extension timescaledb: a superuser has to"
     return None
 
 
-def _refuse_old(installed: str | None, default: str) -> None:
+def refuse_old(installed: str | None, default: str) -> None:
+    """Raise Unusable for a version below the minimum, with the way out."""
     if _number(installed or default) >= MINIMUM:
         return
     least = ".".join(map(str, MINIMUM))
