@@ -169,7 +169,7 @@ def test_a_boot_that_never_saw_the_time_comes_after_the_last_known_reading(tmp_p
 
 def test_more_readings_than_fit_one_look_keep_their_distances(tmp_path, spool):
     lost = Machine(tmp_path, datetime(2000, 1, 1, tzinfo=UTC), boot="boot-1")
-    for number in range(2500):
+    for number in range(1100):
         stamp = lost.clock.stamp()
         spool.enqueue(sample(number, ts=stamp.ts.isoformat()), stamp)
         lost.wait(1)

@@ -180,4 +180,4 @@ def test_a_chunked_answer_is_read_as_any_other(server, ca):
 def test_an_answer_that_ends_too_early_is_none(server, ca):
     server.say(Reply(200, b'{"inserted": 0}', {"Content-Length": "20", "Connection": "close"}))
     with pytest.raises(NoAnswer):
-        post(server.url, ca.file, within_s=2)
+        post(server.url, ca.file, within_s=1)

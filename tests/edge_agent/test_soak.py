@@ -28,7 +28,7 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("polls", [5000, pytest.param(WEEK, marks=pytest.mark.full)])
+@pytest.mark.parametrize("polls", [2000, pytest.param(WEEK, marks=pytest.mark.full)])
 def test_a_week_changes_nothing(tmp_path, tls, ca, polls):
     dice = random.Random(polls)
     measure = CountingMeter()
