@@ -8,7 +8,7 @@ so the number of waiting rows is the one saved with the last deletion plus the i
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +97,14 @@ class SpoolFile:
         if small and (found := self._one("PRAGMA integrity_check(1)")) != "ok":
             raise SpoolCorrupt(f"{self.path}: {found}")
         # After a failed write the log may hold what never reached the disk: start an empty one.
-        self._one("PRAGMA wal_checkpoint(TRUNCATE)")
+        with suppress(SpoolFull):
+            self.checkpoint("TRUNCATE")
         with self.transaction(save=False):
             for statement in SCHEMA.split(";")[:-1]:
                 self._db.execute(statement)
         self.counters = load_counters(self._db)
         if self.meta("counters") is None:
-            with self.transaction():  # salvage needs to find them
-                pass
+            self.remember({}, 0)  # salvage needs to find them
         if small:
             self.counters["pending"] = self._one("SELECT count(*) FROM samples")
         for row in self._rows("held = 0 ORDER BY id DESC LIMIT 1"):
@@ -289,10 +289,10 @@ class SpoolFile:
             self._fill, self._unmeasured = used / self._max_pages, 0
         return self._fill
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, mode: str = "PASSIVE") -> None:
         """Move the log into the file, so that it is written from its beginning again."""
         with named_errors(self.path):
-            self._one("PRAGMA wal_checkpoint(PASSIVE)")
+            self._one(f"PRAGMA wal_checkpoint({mode})")
 
     def close(self) -> None:
         """Let go of the file, whatever state it is in."""

@@ -45,7 +45,7 @@ def events(caplog, name):
 def test_a_full_spool_is_thinned_to_the_last_of_each_minute(tmp_path, caplog):
     path = tmp_path / "spool.db"
     spool = Spool(path, max_mb=1)
-    count = 4000
+    count = 2500
     for n in range(count):
         assert spool.enqueue(reading(n))
     status = spool.status()
@@ -64,7 +64,7 @@ def test_a_full_spool_is_thinned_to_the_last_of_each_minute(tmp_path, caplog):
 
 def test_a_spool_that_is_full_of_minutes_goes_on_with_quarters(tmp_path):
     spool = Spool(tmp_path / "spool.db", max_mb=1)
-    count = 5000
+    count = 3000
     for n in range(count):
         assert spool.enqueue(reading(n, interval_s=60))
     left = numbers(spool.peek(count))
