@@ -109,7 +109,7 @@ def _certificates(folder: Path) -> tuple[Path, dict[str, tuple]]:
         "two meters": (ca.issue(CN, (san(), san(OTHER))), "not a P1 meter"),
         "another CA": (other_ca.issue(CN, (san(),)), "not acceptable"),
         "self-signed": (ca.self_signed(CN), "not acceptable"),
-        "expired": (ca.issue(CN, (san(),), days=-1), "expired"),
+        "expired": (ca.issue(CN, (san(),), days=0), "expired"),
         "signed by another device": (ca.issue(CN, (san(),), issuer=device), "not acceptable"),
         "longer serial": (ca.issue(CN + "dd"), "no device"),
         "serial as a part": (ca.issue("a" + CN), "no device"),

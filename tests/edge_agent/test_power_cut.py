@@ -97,7 +97,8 @@ def cut_power(tmp_path: Path, synchronous: str, states: int) -> Score:
         pytest.skip("strace may not trace here")
     folder, output = tmp_path / "spool", tmp_path / "trace"
     folder.mkdir()
-    program = [sys.executable, "-m", "tests.edge_agent.power_cut_writer"]
+    # -B: Python's own caches are none of the spool's files.
+    program = [sys.executable, "-B", "-m", "tests.edge_agent.power_cut_writer"]
     trace([*program, folder / "spool.db", synchronous, str(READINGS)], output, ROOT)
     calls = list(read_trace(output, folder))
     assert sum(call.data.startswith(b"stored") for call in calls) == READINGS

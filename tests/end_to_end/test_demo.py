@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -79,7 +80,10 @@ def temporary(server_folder: Path) -> Iterator[Path]:
 
 
 def git_status() -> str:
-    command = ["git", "-C", str(ROOT), "status", "--porcelain", "--", "scripts", "systemd", "sql"]
+    """What git sees of the tree; nothing where it is no clone, or there is no git."""
+    if not shutil.which("git"):
+        return ""
+    command = ["git", "-C", str(ROOT), "status", "--porcelain"]
     return subprocess.run(command, capture_output=True, text=True).stdout
 
 

@@ -60,9 +60,9 @@ class Api(Server):
         return self.env
 
     def ready(self) -> bool:
-        """True when it answers on /."""
+        """True when all workers are there and one answers on /."""
         try:
-            return self.get("/")[0] == 200
+            return len(self.worker_pids()) >= self.workers and self.get("/")[0] == 200
         except (OSError, http.client.HTTPException):
             return False
 
