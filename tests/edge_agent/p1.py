@@ -5,7 +5,10 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import pytest
+
 from edge_agent import config
+from edge_agent.sources import SourceError
 from edge_agent.sources.p1.meter import P1Source
 from tests.simulators.homewizard import TOKEN, MeterSimulator
 
@@ -54,3 +57,10 @@ def source(folder: Path, meter: MeterSimulator, ca: Path | None, **more: str) ->
     """A source for this meter, whose clock stands at NOW."""
     settings = config.load(environment(folder, meter, ca, **more))
     return P1Source(settings, lambda: NOW, Event(), Clock())
+
+
+def refusal(reader: P1Source) -> SourceError:
+    """Why the source gives no sample; fails if it gives one."""
+    with pytest.raises(SourceError) as caught:
+        reader.read()
+    return caught.value

@@ -22,13 +22,6 @@ from tests.simulators.appliances import SERIAL, ApplianceCa
 from tests.simulators.homewizard import MeterSimulator
 
 
-@pytest.fixture(scope="module")
-def appliances(tmp_path_factory):
-    """The CA of the look-alikes, and a certificate of the usual meter."""
-    ca = ApplianceCa(tmp_path_factory.mktemp("appliances"))
-    return ca, ca.issue()
-
-
 @pytest.fixture
 def meter(appliances):
     """A device that can be paired."""

@@ -1,0 +1,39 @@
+"""Devices and sources that several modules of tests need."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_agent.sources.p1.meter import P1Source
+from tests.edge_agent.p1 import BODY, V1_BODY, Bodies, source
+from tests.simulators.appliances import ApplianceCa
+from tests.simulators.homewizard import MeterSimulator
+
+Appliances = tuple[ApplianceCa, tuple[Path, Path]]
+
+
+@pytest.fixture(scope="session")
+def appliances(tmp_path_factory: pytest.TempPathFactory) -> Appliances:
+    """The CA of the look-alikes, and a certificate of the usual meter."""
+    ca = ApplianceCa(tmp_path_factory.mktemp("appliances"))
+    return ca, ca.issue()
+
+
+@pytest.fixture
+def v2(appliances: Appliances, tmp_path: Path) -> Iterator[tuple[MeterSimulator, P1Source]]:
+    """A device with API v2 and a source that reads it."""
+    ca, certificate = appliances
+    with MeterSimulator(Bodies(BODY), certificate) as meter:
+        reader = source(tmp_path, meter, ca.file)
+        yield meter, reader
+        reader.close()
+
+
+@pytest.fixture
+def v1(tmp_path: Path) -> Iterator[tuple[MeterSimulator, P1Source]]:
+    """A device with API v1 and a source that reads it."""
+    with MeterSimulator(Bodies(V1_BODY)) as meter:
+        reader = source(tmp_path, meter, None)
+        yield meter, reader
+        reader.close()
