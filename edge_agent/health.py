@@ -72,7 +72,7 @@ class Systemd:
 
     def status(self, text: str) -> None:
         """The line that `systemctl status` shows."""
-        self._tell(f"STATUS={text}")
+        self._tell("STATUS=" + " ".join(text.split()))  # a second line would be a second word
 
     def stopping(self) -> None:
         """We were told to stop, or have to."""

@@ -18,7 +18,7 @@ def test_systemd_hears_each_word(tmp_path, abstract):
         systemd = Systemd({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000"})
         assert systemd.watchdog_s == 30
         systemd.ready()
-        systemd.status("3 samples")
+        systemd.status("3\nsamples")
         systemd.alive()
         systemd.stopping()
         heard = [manager.recv(100) for _ in range(4)]
