@@ -23,7 +23,7 @@ def main() -> int:
             watch(house, options.seconds)
         if options.keep:
             print(f"The data is kept in {options.keep}")
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError):  # the latter: whoever read our lines has gone
         _say("stopped")
         return STOPPED_BY_SIGNAL
     except (ServerFailed, KeepRefused) as error:
