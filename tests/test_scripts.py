@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -15,7 +16,7 @@ SCRIPTS = ["scripts/demo", "scripts/test", "scripts/bench", "scripts/install-pac
 def bash(program: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run a program that has the functions of prepare.sh."""
     return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", f". {ROOT}/scripts/prepare.sh; {program}"],
+        ["bash", "-euo", "pipefail", "-c", f". {quote(str(ROOT))}/scripts/prepare.sh; {program}"],
         env=os.environ | settings,
         capture_output=True,
         text=True,
