@@ -2,6 +2,8 @@
 
 from flask import Flask, Response, request
 
+from api_server.errors import Answer
+
 PREFLIGHT_S = "600"
 
 
@@ -13,7 +15,7 @@ def register(app: Flask, origins: frozenset[str]) -> None:
     @app.before_request
     def preflight() -> Response | None:
         if request.method == "OPTIONS" and request.headers.get("Origin") in origins:
-            return Response(status=204)
+            return Answer(status=204)
         return None
 
     @app.after_request

@@ -16,6 +16,12 @@ TEXTS = {
 }
 
 
+class Answer(Response):
+    """Every answer of the API, also an empty one."""
+
+    default_mimetype = "application/json"
+
+
 class Problem(Exception):
     """Ends a request with a status and a detail."""
 
@@ -31,6 +37,7 @@ def problem(status: int, detail: Any, **headers: str) -> NoReturn:
 
 def register(app: Flask) -> None:
     """Answer every error of the app with JSON."""
+    app.response_class = Answer
 
     @app.errorhandler(Problem)
     def known(error: Problem) -> Response:

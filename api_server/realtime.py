@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, current_app
 
 from api_server.auth import readable_device
 from api_server.config import Device
-from api_server.errors import problem
+from api_server.errors import Answer, problem
 from edge_agent.samples import KINDS, format_time, parse_time
 
 blueprint = Blueprint("realtime", __name__)
@@ -18,7 +18,7 @@ JSON_TYPES = {"float": (float, int), "int": (int,), "time": (str,)}
 
 
 @blueprint.get("/v1/realtime")
-def realtime() -> Response:
+def realtime() -> Answer:
     """The newest sample by its time, and its age."""
     device, cache = readable_device(), current_app.extensions["cache"]
     text = cache.get(device.device_id)
@@ -26,7 +26,7 @@ def realtime() -> Response:
     if time is None:
         text, time = _ask_database(device)
     age_s = (datetime.now(UTC) - time).total_seconds()
-    return Response(b'%s, "age_s": %.3f}' % (text[:-1], age_s), mimetype="application/json")
+    return Answer(b'%s, "age_s": %.3f}' % (text[:-1], age_s))
 
 
 def _ask_database(device: Device) -> tuple[bytes, datetime]:

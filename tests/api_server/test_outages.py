@@ -1,12 +1,15 @@
 """PostgreSQL or Redis in trouble: a quick honest answer, and health again without a restart."""
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -29,11 +32,15 @@ class Site:
         self.roof = Client(api.url)
         self.seconds = 0
 
-    def post(self):
+    def sample(self) -> dict:
         """A sample that was not there before."""
         self.seconds += 1
         ts = datetime(2026, 6, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
-        return self.roof.post({**INVERTER, "ts": format_time(ts)})
+        return {**INVERTER, "ts": format_time(ts)}
+
+    def post(self):
+        """Ingest one."""
+        return self.roof.post(self.sample())
 
     def assert_refused(self) -> None:
         """Both ways answer 503 in time, saying when to come back."""
@@ -132,6 +139,46 @@ def test_no_connections_left(site):
     finally:
         site.postgres.execute(f"ALTER ROLE {role} CONNECTION LIMIT -1")
     site.assert_heals()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A disk with little room, mounted for the test; only root can."""
+    with open_folder("sunspool-disk-") as folder:
+        options = ["-t", "tmpfs", "-o", "size=120m,mode=711", "tmpfs", folder]
+        mount = shutil.which("mount") or "false"
+        if subprocess.run([mount, *options], capture_output=True).returncode:
+            pytest.skip("mounting a small disk needs root")
+        yield folder
+        run(["umount", "--lazy", folder])
+
+
+def test_a_disk_that_is_full(site, small_disk):
+    with Postgres(small_disk / "pg") as postgres:
+        env = {**site.api.env, "DATABASE_URL": postgres.create_database("full")}
+        run_migration(env)
+        with Api(site.api.folder / "full", env) as api:
+            full = Site(postgres, site.redis, api)
+            assert full.post().status == 200
+            # Also the segments of the log that are there already must be used up.
+            filler = small_disk / "filler"
+            with filler.open("wb") as file, suppress(OSError):
+                while True:
+                    file.write(b"x" * 65_536)
+
+            def refused() -> bool:
+                batch[:] = [full.sample() for _ in range(1000)]
+                return full.roof.post(*batch).status == 503
+
+            batch: list[dict] = []
+            wait_until(refused, 60, "the disk to be full")
+            answer = full.roof.post(*batch)
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+            filler.unlink()
+            if not postgres.running:
+                postgres.start()
+            full.assert_heals()
+            assert full.roof.post(*batch).json["received"] == 1000
 
 
 def test_a_database_that_only_reads(site):

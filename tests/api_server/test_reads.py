@@ -138,6 +138,18 @@ def test_methods_and_paths_that_do_not_exist_say_so_in_json(roof):
         assert set(answer.json) == {"detail"}
 
 
+def test_other_methods_need_the_token_too_and_are_never_answered_by_a_page(roof, shared_api):
+    path = "/v1/realtime?device_id=roof"
+    roof.post({**INVERTER, "ts": format_time(datetime.now(UTC))})
+    assert (roof.ask("HEAD", path).status, roof.ask("HEAD", path).text) == (200, "")
+    options = roof.ask("OPTIONS", path)
+    assert options.status == 200
+    assert set(options.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    assert options.headers["Content-Type"] == "application/json"
+    for method in ("HEAD", "OPTIONS", "DELETE"):
+        assert Client(shared_api.url, token=None).ask(method, path).status == 401
+
+
 def test_the_service_names_itself_without_a_token(shared_api):
     anyone = Client(shared_api.url, token=None)
     root, health = anyone.get("/"), anyone.get("/health")
@@ -159,6 +171,8 @@ def test_only_configured_origins_may_read_from_a_browser(roof, shared_api):
         refused = anyone.ask("OPTIONS", path, Origin=origin, **asked)
         assert refused.headers["Access-Control-Allow-Origin"] is None
         assert roof.get(path, Origin=origin).headers["Access-Control-Allow-Origin"] is None
+    posted = roof.post(Origin="https://app.example")
+    assert (posted.status, posted.headers["Access-Control-Allow-Origin"]) == (200, None)
     read = roof.get(path, Origin="https://app.example")
     assert read.headers["Access-Control-Allow-Origin"] == "https://app.example"
     assert read.headers["Vary"] == "Origin"
