@@ -8,17 +8,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 
 import psycopg2
 from psycopg2 import errors
 
 from api_server.postgres import Connection, NoAnswer, connect
-from edge_agent.samples import Kind
+from edge_agent.samples import KINDS, Kind
 
 ANSWER_S = 4
 LOCK_S = 2
 TRIES = 3
+WORTH_A_LOOK = 50  # a smaller batch is inserted as quickly as it is looked for
 OPTIONS = (
     f"-c statement_timeout={ANSWER_S}s -c lock_timeout={LOCK_S}s"
     " -c idle_in_transaction_session_timeout=60s"
@@ -129,16 +131,13 @@ class Store:
         span = (device_id, times[0], times[-1])
 
         def work(cursor: Any) -> Inserted:
-            cursor.execute(_sql(_COUNT, kind), span)
-            if cursor.fetchone()[0] == len(times):  # a batch whose answer was lost comes again
-                cursor.execute(_sql(_SAME, kind), [*arrays, *span])
-                if cursor.fetchone()[0]:
-                    return Inserted(0, 0)
-            cursor.execute(_sql(_INSERT, kind), [device_id, *arrays])
+            if len(times) >= WORTH_A_LOOK and _is_there(cursor, kind, len(times), span, arrays):
+                return Inserted(0, 0)
+            cursor.execute(_sql(_INSERT, kind.name), [device_id, *arrays])
             new = cursor.rowcount
             if new == len(times):
                 return Inserted(new, 0)
-            cursor.execute(_sql(_DIFFERING, kind), [*arrays, *span])
+            cursor.execute(_sql(_DIFFERING, kind.name), [*arrays, *span])
             return Inserted(new, cursor.fetchone()[0])
 
         return self.run(work)
@@ -148,7 +147,7 @@ class Store:
 
         def work(cursor: Any) -> tuple | None:
             for since in (datetime.now(UTC) - RECENT, "-infinity"):
-                cursor.execute(_sql(_NEWEST, kind), (device_id, since))
+                cursor.execute(_sql(_NEWEST, kind.name), (device_id, since))
                 row = cursor.fetchone()
                 if row:
                     return row
@@ -156,6 +155,15 @@ class Store:
 
         row = self.run(work)
         return dict(zip(kind.columns, row, strict=True)) if row else None
+
+
+def _is_there(cursor: Any, kind: Kind, count: int, span: tuple, arrays: list[str]) -> bool:
+    """Whether exactly this batch is stored: its answer was lost, and it comes again."""
+    cursor.execute(_sql(_COUNT, kind.name), span)
+    if cursor.fetchone()[0] != count:
+        return False
+    cursor.execute(_sql(_SAME, kind.name), [*arrays, *span])
+    return cursor.fetchone()[0]
 
 
 def _passing(error: psycopg2.Error, fresh: bool) -> bool:
@@ -174,7 +182,9 @@ def _by_time(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return {name: [values[place] for place in order] for name, values in columns.items()}
 
 
-def _sql(template: str, kind: Kind) -> str:
+@cache
+def _sql(template: str, kind_name: str) -> str:
+    kind = KINDS[kind_name]
     values = ("ts", *(field.name for field in kind.fields))
     types = ("timestamptz", *(field.sql_type for field in kind.fields))
     return template.format(
