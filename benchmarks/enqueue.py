@@ -16,6 +16,7 @@ from tests.edge_agent.readings import reading
 
 NAME = "Spool: durable readings"
 READINGS = 500  # per round
+LAPS = 10  # a round is cut up, so that a neighbour's writes do not meet one queue only
 READINGS_A_YEAR = 365 * 24 * 3600 // 5
 SECTOR = 512
 
@@ -31,17 +32,18 @@ def run(rounds: int) -> list[Row]:
 def _rate(rounds: int, folder: Path) -> Row:
     spool, plain = Spool(folder / "spool.db"), PlainQueue(folder / "plain.db")
     ours, theirs = count(), count()
+    few = READINGS // LAPS
     laps = interleave(
-        rounds,
+        rounds * LAPS,
         {
-            "ours": lambda: [spool.enqueue(reading(n)) for n in islice(ours, READINGS)],
-            "plain": lambda: [plain.enqueue(reading(n)) for n in islice(theirs, READINGS)],
+            "ours": lambda: [spool.enqueue(reading(n)) for n in islice(ours, few)],
+            "plain": lambda: [plain.enqueue(reading(n)) for n in islice(theirs, few)],
         },
     )
     spool.close()
     plain.close()
     ratio, low, high = laps.ratios("ours", "plain")
-    note = f"{READINGS / laps.median('ours'):.0f} readings/s, one fsync each"
+    note = f"{few / laps.median('ours'):.0f} readings/s, one fsync each"
     against = "plain SQLite insert, synchronous=FULL"
     return Row("durable enqueue", against, ratio, low, high, ">= 0.8 x", ratio >= 0.8, note)
 

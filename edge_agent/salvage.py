@@ -75,9 +75,10 @@ class _Job:
     def __init__(self, file: SpoolFile, bad: Path):
         self.file, self.bad = file, bad
         self.pages = Pages(bad)
-        self.state = json.loads(file.meta("salvage") or "{}")
-        if self.state.get("file") != bad.name:
-            self.state = FRESH | {"file": bad.name}
+        self.state = FRESH | {"file": bad.name}
+        with suppress(ValueError):  # damaged too: begin again, what is there is known by its id
+            state = json.loads(file.meta("salvage") or "{}")
+            self.state = state if state.get("file") == bad.name else self.state
 
     def run(self) -> Iterator[None]:
         with closing(self.pages):
