@@ -35,7 +35,11 @@ _INSERT = """
 INSERT INTO {table} ({names})
 SELECT %s, new.* FROM unnest({arrays}) AS new ON CONFLICT DO NOTHING
 """
-_COUNT = "SELECT count(*) FROM {table} WHERE device_id = %s AND ts BETWEEN %s AND %s"
+_COUNT = """
+SELECT count(*) FROM (
+    SELECT FROM {table} WHERE device_id = %s AND ts BETWEEN %s AND %s LIMIT %s
+) AS old
+"""
 # One pass over what is there, which is far cheaper than to try to insert it again.
 _SAME = """
 SELECT {same} FROM (
@@ -159,7 +163,7 @@ class Store:
 
 def _is_there(cursor: Any, kind: Kind, count: int, span: tuple, arrays: list[str]) -> bool:
     """Whether exactly this batch is stored: its answer was lost, and it comes again."""
-    cursor.execute(_sql(_COUNT, kind.name), span)
+    cursor.execute(_sql(_COUNT, kind.name), (*span, count + 1))  # the span may be of years
     if cursor.fetchone()[0] != count:
         return False
     cursor.execute(_sql(_SAME, kind.name), [*arrays, *span])

@@ -203,3 +203,18 @@ def test_overlapping_batches_at_the_same_time_lose_and_double_nothing(shared_api
     query = "SELECT count(*) FROM sungrow_samples WHERE ts >= '2026-06-02T00:16:40Z'"
     assert stored(shared_api, query) == [(len(expected),)]
     assert sum(inserted) == len(expected)
+
+
+def test_a_whole_batch_again_is_recognised_to_the_last_digit(roof, shared_api):
+    batch = [at(2000 + second, pv_total_kwh=None) for second in range(60)]
+    assert roof.post(*batch).json["inserted"] == 60
+    assert roof.post(*reversed(batch)).json == {"inserted": 0, "received": 60, "duplicates": 60}
+    logged = shared_api.log().count('"conflict"')
+    changed = [*batch[:-1], {**batch[-1], "pv_total_kwh": 0.1}]
+    assert roof.post(*changed).json == {"inserted": 0, "received": 60, "duplicates": 60}
+    assert shared_api.log().count('"conflict"') == logged + 1
+    # As many rows in the same stretch of time, but one of them is another one.
+    other = [*batch[:30], at(2030.5), *batch[31:]]
+    assert roof.post(*other).json == {"inserted": 1, "received": 60, "duplicates": 59}
+    query = "SELECT count(*) FROM sungrow_samples WHERE ts BETWEEN %r AND %r"
+    assert stored(shared_api, query % (batch[0]["ts"], batch[-1]["ts"])) == [(61,)]
