@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from http.client import BadStatusLine, HTTPException, HTTPResponse
 from typing import Any
@@ -97,15 +98,14 @@ class Connection:
         try:
             sock.settimeout(_left(deadline))
             sock.sendall(message)
-            response = HTTPResponse(_Reader(sock, deadline), method=method)
-            response.begin()
-            body = response.read(MAX_BODY_BYTES + 1)
-            if len(body) > MAX_BODY_BYTES:
-                raise HTTPException(f"the answer is longer than {MAX_BODY_BYTES} bytes")
-            if response.length:
-                raise HTTPException(
-                    f"the answer was cut short, {response.length} bytes are missing"
-                )
+            with closing(HTTPResponse(_Reader(sock, deadline), method=method)) as response:
+                response.begin()
+                body = response.read(MAX_BODY_BYTES + 1)
+                if len(body) > MAX_BODY_BYTES:
+                    raise HTTPException(f"the answer is longer than {MAX_BODY_BYTES} bytes")
+                if response.length:
+                    missing = f"{response.length} bytes are missing"
+                    raise HTTPException(f"the answer was cut short, {missing}")
         except BaseException:
             sock.close()
             raise
