@@ -1,14 +1,17 @@
 """Devices and sources that several modules of tests need."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from edge_agent.sources.p1.meter import P1Source
 from tests.edge_agent.p1 import BODY, V1_BODY, Bodies, source
+from tests.edge_agent.site import Site
+from tests.servers import CertificateAuthority
 from tests.simulators.appliances import ApplianceCa
 from tests.simulators.homewizard import MeterSimulator
+from tests.simulators.ingest_server import IngestServer
 
 Appliances = tuple[ApplianceCa, tuple[Path, Path]]
 
@@ -37,3 +40,26 @@ def v1(tmp_path: Path) -> Iterator[tuple[MeterSimulator, P1Source]]:
         reader = source(tmp_path, meter, None)
         yield meter, reader
         reader.close()
+
+
+@pytest.fixture
+def server(tls: tuple[Path, Path]) -> Iterator[IngestServer]:
+    """A server that takes samples and does as told."""
+    with IngestServer(tls) as server:
+        yield server
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path, server: IngestServer, ca: CertificateAuthority
+) -> Iterator[Callable[..., Site]]:
+    """Makes a site on that server, with settings of the test's own."""
+    sites: list[Site] = []
+
+    def build(**changes: object) -> Site:
+        sites.append(Site(tmp_path, server, ca, **changes))
+        return sites[-1]
+
+    yield build
+    for one in sites:
+        one.close()

@@ -29,12 +29,6 @@ def meter() -> Iterator[MeterSimulator]:
 
 
 @pytest.fixture
-def server(tls) -> Iterator[IngestServer]:
-    with IngestServer(tls) as server:
-        yield server
-
-
-@pytest.fixture
 def agent(tmp_path, meter, server, ca) -> Iterator[EdgeAgent]:
     agent = EdgeAgent(tmp_path / "agent", p1_environ(meter.port, server.port, ca.file))
     yield agent

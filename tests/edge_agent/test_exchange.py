@@ -17,12 +17,6 @@ from tests.simulators.proxy import Fault, FaultProxy
 BODY = b'{"samples": []}'
 
 
-@pytest.fixture
-def server(tls):
-    with IngestServer(tls) as server:
-        yield server
-
-
 def post(url, ca_file, body=BODY, within_s=20.0):
     with closing(Server(url, ca_file)) as server:
         return server.post("/v1/ingest", body, {"Authorization": "Bearer t"}, within_s)

@@ -1,96 +1,16 @@
 """Every answer has one meaning: what happens next, on a real spool and a real HTTPS server."""
 
-from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from time import monotonic
 
 import pytest
 
-from edge_agent.allowance import Allowance
-from edge_agent.batch import ServerSuspected
-from edge_agent.spool import Spool
-from edge_agent.uploader import Backoff, Uploader
-from tests.edge_agent.agent import TOKEN, numbers, sample, settings
+from edge_agent.uploader import Backoff
+from tests.edge_agent.agent import TOKEN, sample
 from tests.simulators.ingest_server import (
     ACCEPT,
-    IngestServer,
     Reply,
-    refuse_named,
-    refuse_silently,
 )
-
-
-class Site:
-    """A spool with samples, a server, and an uploader between them."""
-
-    def __init__(self, folder, server, ca, count=20, **changes):
-        self.server = server
-        self.settings = settings(
-            folder, VPS_INGEST_URL=server.url, VPS_CA_FILE=ca.file, **({"BATCH_SIZE": 10} | changes)
-        )
-        self.spool = Spool(self.settings.spool_path)
-        self.heard = []
-        self.uploader = Uploader(self.settings, self.spool, heard_time=self.heard.append)
-        self.total = 0
-        self.fill(count)
-
-    def fill(self, count):
-        for number in range(self.total, self.total + count):
-            self.spool.enqueue(sample(number))
-        self.total += count
-
-    def drain(self, passes=500):
-        """Let it work until it pauses; returns that pause."""
-        for _ in range(passes):
-            if wait_s := self.uploader.tick():
-                return wait_s
-        raise AssertionError("it never pauses")
-
-    @property
-    def sizes(self):
-        return [len(request.samples) for request in self.server.requests]
-
-    @property
-    def pending(self):
-        return self.spool.status()["pending"]
-
-    @property
-    def aside(self):
-        """The set-aside samples with their reasons."""
-        rejected = self.spool.status()["rejected"]
-        return {round(one["sample"]["pv_power_w"]): one["reason"] for one in rejected}
-
-    def check_ledger(self, pending=0):
-        """Every sample is in the database, set aside or pending, none twice, none lost."""
-        left = [round(e.sample["pv_power_w"]) for e in self.spool.peek(10_000)]
-        assert len(left) == self.pending == pending
-        everywhere = Counter(numbers(self.server.stored)) + Counter([*self.aside, *left])
-        assert everywhere == Counter(range(self.total))
-
-
-@pytest.fixture
-def server(tls):
-    with IngestServer(tls) as server:
-        yield server
-
-
-@pytest.fixture
-def site(tmp_path, server, ca):
-    sites = []
-
-    def build(**changes):
-        sites.append(Site(tmp_path, server, ca, **changes))
-        return sites[-1]
-
-    yield build
-    for one in sites:
-        one.uploader.close()
-        one.spool.close()
-
-
-def held(site, wait_s, shortest=1, longest=300):
-    """Whether everything stayed and the wait is one of the uploader's."""
-    return site.pending == site.total and shortest / 2 <= wait_s <= longest
 
 
 def test_a_backlog_is_drained_without_pause_then_the_interval_is_kept(site, server):
@@ -124,7 +44,8 @@ def test_a_large_body_is_gzip_and_plain_from_then_on_after_415(site, server):
     one.check_ledger()
     server.say(Reply(415))
     one.fill(1)
-    assert held(one, one.uploader.tick()) or one.pending == 1
+    assert 0.5 <= one.uploader.tick() <= 1
+    assert one.pending == 1
 
 
 @pytest.mark.parametrize(
@@ -212,150 +133,6 @@ def test_a_refused_token_waits_long_and_is_read_again_from_its_file(
     assert [request.token for request in server.requests] == ["old", "old", "new", "new"]
     one.check_ledger()
     assert "old" not in caplog.text.split()
-
-
-def test_413_halves_the_batch_and_it_grows_again_slowly(site, server):
-    one = site(count=200, BATCH_SIZE=40)
-    server.rule = lambda request: ACCEPT if len(request.samples) <= 12 else Reply(413)
-    assert one.drain() == 10
-    one.check_ledger()
-    assert one.aside == {}
-    assert one.sizes[:7] == [40, 20, 10, 11, 12, 13, 6]
-
-
-def test_a_single_sample_that_is_too_large_is_set_aside(site, server):
-    one = site(count=8)
-    server.rule = lambda request: (
-        Reply(413) if any(s["pv_power_w"] == 5 for s in request.samples) else ACCEPT
-    )
-    one.drain()
-    assert list(one.aside) == [5]
-    assert "413" in one.aside[5]
-    one.check_ledger()
-
-
-def test_a_body_over_the_servers_usual_limit_is_not_even_sent(site, server):
-    one = site(count=0, BATCH_SIZE=500)
-    for number in range(400):
-        one.spool.enqueue(sample(number, note="x" * 3000))
-    one.total = 400
-    assert one.drain() == 10
-    assert max(one.sizes) == 200
-    one.check_ledger()
-
-
-@pytest.mark.parametrize("status", [400, 422])
-def test_named_samples_are_set_aside_and_the_rest_is_sent_at_once(site, server, status):
-    one = site()
-    server.rule = refuse_named(lambda s: s["pv_power_w"] in (3, 7), status)
-    assert one.drain() == 10
-    assert one.sizes == [10, 8, 10]
-    assert one.aside == {3: "pv_power_w: is bad", 7: "pv_power_w: is bad"}
-    one.check_ledger()
-    assert one.uploader.error is None
-
-
-@pytest.mark.parametrize("status", [400, 422])
-def test_unnamed_samples_are_found_by_bisection(site, server, status):
-    one = site()
-    server.rule = refuse_silently(lambda s: s["pv_power_w"] in (3, 7, 19), status)
-    assert one.drain() == 10
-    assert set(one.aside) == {3, 7, 19}
-    assert str(status) in one.aside[3]
-    one.check_ledger()
-
-
-def test_a_fault_in_the_middle_of_a_bisection_loses_nothing(site, server):
-    one = site(count=10)
-    bad = refuse_silently(lambda s: s["pv_power_w"] == 3)
-    server.rule = lambda request: Reply(503) if len(server.requests) % 2 else bad(request)
-    for _ in range(100):
-        one.uploader.tick()
-    assert set(one.aside) == {3}
-    one.check_ledger()
-
-
-@pytest.mark.parametrize("rule", [refuse_named, refuse_silently])
-def test_a_server_that_refuses_everything_is_held_against_with_an_alarm(site, server, rule, caplog):
-    one = site()
-    server.say(ACCEPT)  # even if it was fine a moment ago
-    server.rule = rule(lambda s: True)
-    one.uploader.tick()
-    for _ in range(60):
-        one.uploader.tick()
-    assert one.aside == {}
-    one.check_ledger(pending=10)
-    assert "alarm" in [record.event for record in caplog.records]
-    server.rule = lambda request: ACCEPT
-    one.drain()
-    one.check_ledger()
-
-
-@pytest.mark.parametrize("rule", [refuse_named, refuse_silently])
-def test_a_single_refused_sample_is_set_aside_only_by_a_server_that_accepts(site, server, rule):
-    one = site(count=1)
-    server.rule = rule(lambda s: s["pv_power_w"] == 0)
-    assert held(one, one.drain())
-    assert one.aside == {}
-    one.fill(1)
-    one.drain()
-    assert set(one.aside) == {0}
-    server.rule = rule(lambda s: s["pv_power_w"] == 2)
-    one.fill(1)
-    one.drain()
-    assert set(one.aside) == {0, 2}
-    one.check_ledger()
-
-
-def test_more_than_one_percent_refused_in_a_day_is_an_alarm(site, server, caplog):
-    one = site(count=100)
-    server.rule = refuse_named(lambda s: s["pv_power_w"] % 5 == 4)
-    for _ in range(60):
-        one.uploader.tick()
-    assert len(one.aside) == 10
-    assert "alarm" in [record.event for record in caplog.records]
-    assert "in one day" in one.uploader.error
-    one.check_ledger(pending=50)
-
-
-def test_the_count_of_the_day_survives_a_restart(site, server):
-    one = site(count=200)
-    server.rule = refuse_named(lambda s: s["pv_power_w"] % 5 == 4)
-    for _ in range(3):
-        one.uploader.close()
-        one.uploader = Uploader(one.settings, one.spool)
-        for _ in range(40):
-            one.uploader.tick()
-    assert len(one.aside) == 10
-
-
-def test_a_day_allows_one_percent_but_at_least_10_and_at_most_100(site):
-    today = datetime(2026, 11, 21, tzinfo=UTC)
-    allowance = Allowance(site(count=0).spool, now=lambda: today)
-    allowance.spend(10)
-    with pytest.raises(ServerSuspected):
-        allowance.spend(1)
-    allowance.confirm(2000)
-    allowance.spend(10)
-    with pytest.raises(ServerSuspected):
-        allowance.spend(1)
-    allowance.confirm(100_000)
-    allowance.spend(80)
-    with pytest.raises(ServerSuspected):
-        allowance.spend(1)
-    today += timedelta(days=1)
-    allowance.spend(10)
-
-
-def test_set_aside_samples_are_tried_again_when_asked(site, server):
-    one = site()
-    server.rule = refuse_named(lambda s: s["pv_power_w"] == 3)
-    one.drain()
-    server.rule = lambda request: ACCEPT
-    assert one.spool.retry() == 1
-    one.drain()
-    assert one.aside == {}
-    one.check_ledger()
 
 
 def test_of_a_long_backlog_the_newest_batch_goes_first(site, server):
