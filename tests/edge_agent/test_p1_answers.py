@@ -91,6 +91,7 @@ def test_a_body_that_is_no_object_is_no_sample_and_the_next_one_is(v2, body):
         ("huge", "longer than 65536 bytes"),
         ("endless", "100 headers"),
         ("endless chunks", "longer than 65536 bytes"),
+        ("endless patience", "longer than 131072 bytes"),
         ("long line", "header line"),
         ("garbage", "SIP/2.0"),
         ("html", "not a JSON object"),

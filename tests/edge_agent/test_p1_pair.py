@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ import pytest
 from edge_agent import pair as pairing
 from edge_agent.pair import pair
 from tests.edge_agent.p1 import BODY, Bodies
-from tests.servers import ROOT
+from tests.servers import ROOT, wait_until
 from tests.simulators.appliances import SERIAL, ApplianceCa
 from tests.simulators.homewizard import MeterSimulator
 
@@ -48,8 +47,7 @@ def press_once_asked(meter: MeterSimulator) -> threading.Thread:
     """Press the button as soon as the device was asked for a token."""
 
     def press() -> None:
-        while not meter.requests and not meter.stopping.wait(0.02):
-            pass
+        wait_until(lambda: meter.requests, 20, "the device to be asked")
         meter.press_button()
 
     thread = threading.Thread(target=press)
@@ -200,8 +198,7 @@ def test_a_device_that_is_away_for_a_moment_is_asked_again(tmp_path, meter, appl
         for fault in (None, 503, "close", None):
             meter.fault = fault
             asked = len(meter.requests)
-            while len(meter.requests) == asked and not meter.stopping.wait(0.01):
-                pass
+            wait_until(lambda asked=asked: len(meter.requests) > asked, 20, "the next request")
         meter.press_button()
 
     thread = threading.Thread(target=stumble)
@@ -225,9 +222,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path, meter, appliances):
         stderr=subprocess.STDOUT,
         text=True,
     )
-    give_up = time.monotonic() + 20
-    while not meter.requests and time.monotonic() < give_up:
-        time.sleep(0.05)
+    wait_until(lambda: meter.requests, 20, "the device to be asked")
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=20)
     assert process.returncode == pairing.INTERRUPTED

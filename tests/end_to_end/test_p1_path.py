@@ -114,8 +114,7 @@ def _pair(agent: EdgeAgent, meter: MeterSimulator) -> None:
     """As the user does: start it, press the button, read what to do next."""
 
     def press() -> None:
-        while not meter.requests and not meter.stopping.wait(0.05):
-            pass
+        wait_until(lambda: meter.requests, 30, "the device to be asked")
         meter.press_button()
 
     presser = threading.Thread(target=press)

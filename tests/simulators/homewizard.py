@@ -27,6 +27,7 @@ FAULTS = {  # what is sent instead of an answer, before it hangs up
     "endless": b"HTTP/1.1 200 OK\r\n" + b"X-Header: and no end\r\n" * 100_000,
     "endless chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     + (b"400\r\n" + b" " * 1024 + b"\r\n") * 1000,
+    "endless patience": b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000,
     "long line": b"HTTP/1.1 200 OK\r\nX-Header: " + b"x" * 1_000_000,
 }
 
