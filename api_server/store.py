@@ -78,6 +78,8 @@ class Store:
     def __init__(self, url: str):
         self._url = url
         self._local = threading.local()
+        # What this process has stored of each device: what is newer needs not be looked for.
+        self._newest: dict[str, datetime] = {}
 
     @contextmanager
     def connection(self, seconds: float = ANSWER_S) -> Iterator[Connection]:
@@ -133,9 +135,11 @@ class Store:
             arrays.append(as_text(columns[field.name]))
 
         span = (device_id, times[0], times[-1])
+        newest = self._newest.get(device_id)
+        old = newest is not None and times[-1] <= newest and len(times) >= WORTH_A_LOOK
 
         def work(cursor: Any) -> Inserted:
-            if len(times) >= WORTH_A_LOOK and _is_there(cursor, kind, len(times), span, arrays):
+            if old and _is_there(cursor, kind, len(times), span, arrays):
                 return Inserted(0, 0)
             cursor.execute(_sql(_INSERT, kind.name), [device_id, *arrays])
             new = cursor.rowcount
@@ -144,7 +148,9 @@ class Store:
             cursor.execute(_sql(_DIFFERING, kind.name), [*arrays, *span])
             return Inserted(new, cursor.fetchone()[0])
 
-        return self.run(work)
+        inserted = self.run(work)
+        self._newest[device_id] = max(times[-1], newest or times[-1])
+        return inserted
 
     def newest(self, kind: Kind, device_id: str) -> dict[str, Any] | None:
         """The newest sample of a device by its time, or None."""
@@ -207,6 +213,8 @@ def _sql(template: str, kind_name: str) -> str:
 # Columns as the text of PostgreSQL's arrays: far faster to make and to read than a literal each.
 # Nothing in a checked sample needs quotes.
 def _numbers(values: list[Any]) -> str:
+    if values.count(values[0]) == len(values):  # what is not measured, and what hardly changes
+        return "{" + ",".join([repr(values[0])] * len(values)).replace("None", "NULL") + "}"
     return "{" + repr(values)[1:-1].replace("None", "NULL") + "}"
 
 
