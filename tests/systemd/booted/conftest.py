@@ -21,3 +21,14 @@ def site(request):
         yield installation
     finally:
         machine.destroy()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show with a failure what the machine's journal says."""
+    report = yield
+    site = getattr(item, "funcargs", {}).get("site")
+    if report.failed and report.when == "call" and site:
+        units = "-u 'sunspool-*' -u caddy -u 'postgresql@*' -u redis-server"
+        report.sections.append(("journal", site.run(f"journalctl {units} -n 80 --no-pager").stdout))
+    return report
