@@ -7,7 +7,7 @@ and a bucket's energy is what the line rises between its edges.
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -75,25 +75,15 @@ class Bucket:
     energies: dict[str, float | None]
 
 
-_QUERY = """
-WITH part AS (
-    SELECT bucket, sample_count, {weighed_columns}, {counters}
-    FROM {kind}_{level}
+# The rows of a range, and around it the few that hold the readings next to it.
+_RANGE = """
+    SELECT bucket, sample_count, {weighed_columns}, {counters} FROM {kind}_{level}
     WHERE device_id = %(device)s AND bucket >= %(since)s AND bucket < %(until)s
-    UNION ALL
-    SELECT bucket, 0, {no_weighed_columns}, {counters} FROM ({around}) AS around
-), joined AS (
-    SELECT width_bucket(bucket, %(edges)s::timestamptz[]) AS number,
-        sum(sample_count)::bigint AS sample_count, {averages}, {sums}
-    FROM part GROUP BY 1
-)
-SELECT number, sample_count, {order}, {lines}
-FROM joined WINDOW so_far AS (ORDER BY number) ORDER BY number
 """
-# Few rows that hold the readings next to a range: the nearest quarters that know a counter, or the
-# other days of its months and all other months.
 _AROUND = {
+    # The nearest quarters that know a counter.
     "views": "SELECT * FROM {kind}_around(%(device)s, %(since)s, %(until)s)",
+    # The other days of the range's months, and all other months.
     "continuous aggregates": """
         SELECT bucket, {counters} FROM {kind}_monthly
         WHERE device_id = %(device)s AND NOT (bucket >= %(month)s AND bucket < %(month_end)s)
@@ -103,6 +93,21 @@ _AROUND = {
             AND NOT (bucket >= %(since)s AND bucket < %(until)s)
     """,
 }
+_WITH_AROUND = """
+    {range} UNION ALL
+    SELECT bucket, 0, {no_weighed_columns}, {counters} FROM ({around}) AS around
+"""
+_QUERY = """
+WITH part AS ({part}), joined AS (
+    SELECT width_bucket(bucket, %(edges)s::timestamptz[]) AS number,
+        sum(sample_count)::bigint AS sample_count, {averages}, {sums}
+    FROM part GROUP BY 1
+)
+SELECT number, sample_count, {order}, {lines}
+FROM joined WINDOW so_far AS (ORDER BY number) ORDER BY number
+"""
+# How far the readings next to a range are looked for in the same rollup, before all are asked.
+_MARGIN = {"quarter_hourly": timedelta(days=1), "daily": timedelta(days=31)}
 _FIRST = "SELECT min(ts) FROM {kind}_samples WHERE device_id = %(device)s"
 _FIRST_MONTH = "SELECT min(bucket) FROM {kind}_monthly WHERE device_id = %(device)s"
 _FIRST_DAY = f"""
@@ -119,19 +124,15 @@ def read(
     They are read from rollups of the width, and each edge must be one of theirs.
     """
     made = _made_of(cursor)
-    first, last = (edge.astimezone(zone).date() for edge in (edges[0], edges[-1] - RESOLUTION))
-    values = {
-        "device": device_id,
-        "since": edges[0],
-        "until": edges[-1],
-        "edges": edges,
-        "month": midnight(floor(first, "month"), zone),
-        "month_end": midnight(after(floor(last, "month"), "month"), zone),
-    }
     # Views compute every width from the quarters, which alone are found by an index.
     level = LEVELS["hour" if made == "views" else width]
-    cursor.execute(_query(kind, level, made), values)
-    rows = cursor.fetchall()
+    rows: list[tuple] = []
+    if made != "views":
+        values = {"device": device_id, "edges": edges, **_widened(edges, level)}
+        rows = _fetch(cursor, _query(kind, level), values)
+    if made == "views" or (level != "monthly" and _is_cut_off(kind, rows, edges)):
+        values = {"device": device_id, "edges": edges, **_months(edges, zone)}
+        rows = _fetch(cursor, _query(kind, level, made), values)
     rollup = ROLLUPS[kind.name]
     split = 2 + len(rollup.order)
     found = {row[0]: row for row in rows}
@@ -174,7 +175,39 @@ def _made_of(cursor: Any) -> str:
     return cursor.fetchone()[0]
 
 
-def _query(kind: Kind, level: str, made: str) -> str:
+def _fetch(cursor: Any, query: str, values: dict[str, Any]) -> list[tuple]:
+    cursor.execute(query, values)
+    return cursor.fetchall()
+
+
+def _widened(edges: list[datetime], level: str) -> dict[str, Any]:
+    """A range with a margin; months are few enough to be read all."""
+    if level not in _MARGIN:
+        return {"since": "-infinity", "until": "infinity"}
+    return {"since": edges[0] - _MARGIN[level], "until": edges[-1] + _MARGIN[level]}
+
+
+def _months(edges: list[datetime], zone: ZoneInfo) -> dict[str, datetime]:
+    """A range and the local months that it lies in."""
+    first, last = (edge.astimezone(zone).date() for edge in (edges[0], edges[-1] - RESOLUTION))
+    return {
+        "since": edges[0],
+        "until": edges[-1],
+        "month": midnight(floor(first, "month"), zone),
+        "month_end": midnight(after(floor(last, "month"), "month"), zone),
+    }
+
+
+def _is_cut_off(kind: Kind, rows: list[tuple], edges: list[datetime]) -> bool:
+    """Whether a counter's reading before the range, or after it if it is over, is missing."""
+    needed = [0, len(edges)] if edges[-1] <= datetime.now(UTC) else [0]
+    found = {row[0]: row for row in rows}
+    split = 2 + len(ROLLUPS[kind.name].order)
+    return any(number not in found or None in found[number][split::3] for number in needed)
+
+
+def _query(kind: Kind, level: str, around: str | None = None) -> str:
+    """The SQL of a range, with the rows around it as they are found in such a database."""
     rollup = ROLLUPS[kind.name]
     weights = sorted(set(rollup.averages.values()) - {"sample_count"})
     weighed = [*rollup.order, *weights]
@@ -184,14 +217,18 @@ def _query(kind: Kind, level: str, made: str) -> str:
     ]
     rule = f"{kind.max_power_w}, {kind.counter_step_kwh}"
     counters = rollup.energies.values()
-    names = ", ".join(counters)
+    names = {
+        "kind": kind.name,
+        "level": level,
+        "weighed_columns": ", ".join(weighed),
+        "no_weighed_columns": ", ".join("NULL" for _ in weighed),
+        "counters": ", ".join(counters),
+    }
+    part = _RANGE.format(**names)
+    if around:
+        part = _WITH_AROUND.format(range=part, around=_AROUND[around].format(**names), **names)
     return _QUERY.format(
-        kind=kind.name,
-        level=level,
-        weighed_columns=", ".join(weighed),
-        no_weighed_columns=", ".join("NULL" for _ in weighed),
-        counters=names,
-        around=_AROUND[made].format(kind=kind.name, counters=names),
+        part=part,
         averages=", ".join([*averages, *(f"max({name}) AS {name}" for name in rollup.maxima)]),
         sums=", ".join(f"counter_sum({one}, {rule} ORDER BY bucket) AS {one}" for one in counters),
         order=", ".join(rollup.order),

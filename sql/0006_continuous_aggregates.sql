@@ -199,18 +199,19 @@ FROM p1_daily AS part GROUP BY 1, 2 WITH NO DATA;
 
 -- Refreshed without a limit at the start: only what has changed is computed again, however old.
 -- Children come first, by number and by clock: what is stacked on them sees what they have seen.
+-- The latest hour, and day, is left to real time: a sample that is a little late is in it at once.
 SELECT add_continuous_aggregate_policy(
-    rollup, start_offset => NULL, end_offset => interval '15 minutes',
-    schedule_interval => schedule, initial_start => now() + delay
+    rollup, start_offset => NULL, end_offset => schedule, schedule_interval => schedule,
+    initial_start => date_trunc('hour', now()) + interval '1 hour' + delay
 ) FROM (VALUES
-    ('sungrow_quarter_hourly', interval '1 hour', interval '1 minute'),
-    ('p1_quarter_hourly', '1 hour', '2 minutes'),
-    ('sungrow_hourly', '1 hour', '5 minutes'),
-    ('p1_hourly', '1 hour', '6 minutes'),
-    ('sungrow_daily', '1 day', '10 minutes'),
-    ('p1_daily', '1 day', '11 minutes'),
-    ('sungrow_monthly', '1 day', '15 minutes'),
-    ('p1_monthly', '1 day', '16 minutes')
+    ('sungrow_quarter_hourly', interval '1 hour', interval '5 minutes'),
+    ('p1_quarter_hourly', '1 hour', '6 minutes'),
+    ('sungrow_hourly', '1 hour', '10 minutes'),
+    ('p1_hourly', '1 hour', '11 minutes'),
+    ('sungrow_daily', '1 day', '20 minutes'),
+    ('p1_daily', '1 day', '21 minutes'),
+    ('sungrow_monthly', '1 day', '30 minutes'),
+    ('p1_monthly', '1 day', '31 minutes')
 ) AS policy (rollup, schedule, delay);
 
 INSERT INTO schema_settings VALUES ('rollups', 'continuous aggregates')
