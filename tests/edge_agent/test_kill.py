@@ -70,7 +70,7 @@ def test_no_accepted_reading_is_lost_or_doubled(tmp_path, tls, ca, kills):
         server.rule = lambda request: (
             Reply(400, b"no") if any(map(is_bad, request.samples)) else ACCEPT
         )
-        agent.health_file.unlink()
+        agent.health_file.unlink(missing_ok=True)
         agent.launch()
         wait_until(lambda: agent.health().get("spool_count", 9) <= 1, 60, "the spool to drain")
         assert agent.stop() == 0
