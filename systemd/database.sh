@@ -18,7 +18,6 @@ put_database() {
     put_role "$OWNER"
     [[ -n $(sql <<<"SELECT 1 FROM pg_database WHERE datname = 'sunspool'") ]] ||
         act 'make the database sunspool' make_database
-    put_extension
 }
 
 # The first cluster that runs; Debian makes one, on port 5432.
@@ -56,13 +55,6 @@ put_timescaledb() {
 shared_preload_libraries = '${loaded:+$loaded,}timescaledb'
 END
     act 'restart PostgreSQL' systemctl restart "postgresql@$PG_VERSION-$PG_CLUSTER"
-}
-
-# The extension wants to be the first thing that a session does.
-put_extension() {
-    [[ -z $DRY_RUN && $(sql <<<'SHOW shared_preload_libraries') == *timescaledb* ]] || return 0
-    [[ -n $(sql -d sunspool <<<"SELECT 1 FROM pg_extension WHERE extname = 'timescaledb'") ]] ||
-        act 'make the extension timescaledb' sql -d sunspool -c 'CREATE EXTENSION timescaledb'
 }
 
 preload_file() { echo "/etc/postgresql/$PG_VERSION/$PG_CLUSTER/conf.d/sunspool.conf"; }
