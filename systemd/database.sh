@@ -57,7 +57,7 @@ END
     act 'restart PostgreSQL' systemctl restart "postgresql@$PG_VERSION-$PG_CLUSTER"
 }
 
-preload_file() { echo "/etc/postgresql/$PG_VERSION/$PG_CLUSTER/conf.d/sunspool.conf"; }
+preload_file() { echo "/etc/postgresql/$PG_VERSION/$PG_CLUSTER/conf.d/${1:-sunspool}.conf"; }
 
 restore() {
     [[ -r $FILE ]] || wrong_usage "$FILE can not be read"
@@ -88,10 +88,26 @@ fill_database() {
 }
 
 drop_database() {
-    installed postgresql && find_cluster || return 0
+    installed postgresql || return 0
+    find_cluster || {
+        warn 'PostgreSQL does not run, so its database sunspool stays'
+        return 0
+    }
     act 'drop the database sunspool and its roles' sql -c 'DROP DATABASE IF EXISTS sunspool WITH (FORCE)' \
         -c "DROP ROLE IF EXISTS sunspool, $OWNER"
     [[ -e $(preload_file) ]] || return 0
+    if timescaledb_is_used; then
+        act 'leave TimescaleDB to the other databases' mv "$(preload_file)" "$(preload_file timescaledb)"
+        return
+    fi
     drop "$(preload_file)"
     act 'restart PostgreSQL' systemctl restart "postgresql@$PG_VERSION-$PG_CLUSTER"
+}
+
+timescaledb_is_used() {
+    local database
+    while read -r database; do
+        [[ -z $(sql -d "$database" <<<"SELECT 1 FROM pg_extension WHERE extname = 'timescaledb'") ]] || return 0
+    done < <(sql <<<'SELECT datname FROM pg_database WHERE datallowconn')
+    return 1
 }

@@ -193,7 +193,8 @@ class Network:
             f"ip netns delete {self.name}",
         ):
             subprocess.run(command.split(), check=False, capture_output=True)
-        self._forwarding.write_text(self._forwarded)
+        if "table ip sun" not in subprocess.check_output(["nft", "list", "tables"], text=True):
+            self._forwarding.write_text(self._forwarded)  # no other machine needs it
 
 
 def _tree(suite: str) -> Path:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.systemd.booted.installation import AGENT, CA, HOST, METER
+from tests.systemd.booted.installation import AGENT, CA, CHECKOUT, HOST, METER
 
 pytestmark = pytest.mark.install
 
@@ -57,6 +57,21 @@ def test_a_broken_upgrade_goes_back(site, file, fault):
     assert site.ask(f"readlink /opt/sunspool/{'edge' if edge else 'api'}/current") == before
     site.wait_for_news("roof")
     assert site.failed_units() == ""
+
+
+def test_an_upgrade_that_breaks_after_its_migration_goes_back_too(site):
+    before = site.release("sunspool-api")
+    table = "CREATE TABLE sungrow_later (id int);"
+    site.ask(f"echo '{table}' >{CHECKOUT}/sql/9999_later.sql")
+    site.edit(BROKEN_CODE, "api_server/__init__.py")
+    result = site.try_install_api()
+    site.undo_edit("api_server/__init__.py")
+    assert result.returncode == 1
+    assert "applied 9999_later.sql" in result.stdout
+    assert site.release("sunspool-api") == before
+    site.wait_for_news("roof")
+    site.install_api()
+    assert site.release("sunspool-api") != before
 
 
 def test_uninstalling_keeps_data_and_settings(site):
