@@ -29,7 +29,7 @@ OPTIONS = (
     # Compiling a query of the rollups takes ten times as long as running it.
     " -c jit=off"
 )
-RECENT = timedelta(days=1)  # within the newest chunk or two, which makes the look-up quick
+RECENT = (timedelta(days=1), timedelta(days=30))  # to look in few chunks first, for its newest row
 
 _INSERT = """
 INSERT INTO {table} ({names})
@@ -156,7 +156,8 @@ class Store:
         """The newest sample of a device by its time, or None."""
 
         def work(cursor: Any) -> tuple | None:
-            for since in (datetime.now(UTC) - RECENT, "-infinity"):
+            now = datetime.now(UTC)
+            for since in (*(now - recent for recent in RECENT), "-infinity"):
                 cursor.execute(_sql(_NEWEST, kind.name), (device_id, since))
                 row = cursor.fetchone()
                 if row:

@@ -16,7 +16,7 @@ from typing import Any
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
-ARRIVAL_S = 20.0
+ARRIVAL_S = 10.0
 STATUSES = {
     LimitRequestLine: "414 URI Too Long",
     LimitRequestHeaders: "431 Request Header Fields Too Large",
