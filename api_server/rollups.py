@@ -126,13 +126,14 @@ def read(
     made = _made_of(cursor)
     # Views compute every width from the quarters, which alone are found by an index.
     level = LEVELS["hour" if made == "views" else width]
-    rows: list[tuple] = []
-    if made != "views":
+    if made == "views":
+        rows = _read_with_around(cursor, kind, device_id, edges, level, made, zone)
+    else:
         values = {"device": device_id, "edges": edges, **_widened(edges, level)}
         rows = _fetch(cursor, _query(kind, level), values)
-    if made == "views" or (level != "monthly" and _is_cut_off(kind, rows, edges)):
-        values = {"device": device_id, "edges": edges, **_months(edges, zone)}
-        rows = _fetch(cursor, _query(kind, level, made), values)
+        cut_off = _find_cut_off(kind, rows, edges) if level in _MARGIN else []
+        if cut_off and _is_known(cursor, kind, device_id, cut_off):
+            rows = _read_with_around(cursor, kind, device_id, edges, level, made, zone)
     rollup = ROLLUPS[kind.name]
     split = 2 + len(rollup.order)
     found = {row[0]: row for row in rows}
@@ -187,23 +188,46 @@ def _widened(edges: list[datetime], level: str) -> dict[str, Any]:
     return {"since": edges[0] - _MARGIN[level], "until": edges[-1] + _MARGIN[level]}
 
 
-def _months(edges: list[datetime], zone: ZoneInfo) -> dict[str, datetime]:
-    """A range and the local months that it lies in."""
+def _read_with_around(
+    cursor: Any,
+    kind: Kind,
+    device_id: str,
+    edges: list[datetime],
+    level: str,
+    made: str,
+    zone: ZoneInfo,
+) -> list[tuple]:
     first, last = (edge.astimezone(zone).date() for edge in (edges[0], edges[-1] - RESOLUTION))
-    return {
+    values = {
+        "device": device_id,
+        "edges": edges,
         "since": edges[0],
         "until": edges[-1],
         "month": midnight(floor(first, "month"), zone),
         "month_end": midnight(after(floor(last, "month"), "month"), zone),
     }
+    return _fetch(cursor, _query(kind, level, made), values)
 
 
-def _is_cut_off(kind: Kind, rows: list[tuple], edges: list[datetime]) -> bool:
-    """Whether a counter's reading before the range, or after it if it is over, is missing."""
+def _find_cut_off(kind: Kind, rows: list[tuple], edges: list[datetime]) -> list[str]:
+    """Counters without a reading before the range, or after it if it is over."""
     needed = [0, len(edges)] if edges[-1] <= datetime.now(UTC) else [0]
     found = {row[0]: row for row in rows}
-    split = 2 + len(ROLLUPS[kind.name].order)
-    return any(number not in found or None in found[number][split::3] for number in needed)
+    rollup = ROLLUPS[kind.name]
+    split = 2 + len(rollup.order)
+    return [
+        counter
+        for index, counter in enumerate(rollup.energies.values())
+        if any(number not in found or not found[number][split + 3 * index] for number in needed)
+    ]
+
+
+def _is_known(cursor: Any, kind: Kind, device_id: str, counters: list[str]) -> bool:
+    """Whether a device has ever told one of the counters."""
+    known = " OR ".join(f"{counter} IS NOT NULL" for counter in counters)
+    query = f"SELECT bool_or({known}) FROM {kind.name}_monthly WHERE device_id = %s"  # noqa: S608
+    cursor.execute(query, (device_id,))
+    return bool(cursor.fetchone()[0])
 
 
 def _query(kind: Kind, level: str, around: str | None = None) -> str:

@@ -69,8 +69,9 @@ CREATE AGGREGATE counter_sum(counter_span, double precision, double precision) (
 );
 
 -- Which counters of a sample are known, as a bit mask.
-CREATE FUNCTION counters_known(VARIADIC kwh double precision[]) RETURNS integer
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN (kwh[1] IS NOT NULL)::integer + 2 * (kwh[2] IS NOT NULL)::integer
-    + 4 * (kwh[3] IS NOT NULL)::integer + 8 * (kwh[4] IS NOT NULL)::integer
-    + 16 * (kwh[5] IS NOT NULL)::integer;
+CREATE FUNCTION counters_known(
+    a double precision, b double precision, c double precision DEFAULT NULL,
+    d double precision DEFAULT NULL, e double precision DEFAULT NULL
+) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (a IS NOT NULL)::integer + 2 * (b IS NOT NULL)::integer + 4 * (c IS NOT NULL)::integer
+    + 8 * (d IS NOT NULL)::integer + 16 * (e IS NOT NULL)::integer;

@@ -192,12 +192,12 @@ SELECT device_id, date_trunc('hour', part.bucket, :'hour_zone') AS bucket,
     sum(avg_pv_power_w * sample_count) / sum(sample_count) AS avg_pv_power_w,
     max(max_pv_power_w) AS max_pv_power_w,
     sum(avg_battery_power_w * battery_power_weight) / sum(battery_power_weight)
-    AS avg_battery_power_w,
+        AS avg_battery_power_w,
     sum(avg_battery_soc_pct * battery_soc_weight) / sum(battery_soc_weight)
-    AS avg_battery_soc_pct,
+        AS avg_battery_soc_pct,
     sum(avg_load_power_w * sample_count) / sum(sample_count) AS avg_load_power_w,
     sum(avg_export_power_w * export_power_weight) / sum(export_power_weight)
-    AS avg_export_power_w,
+        AS avg_export_power_w,
     sum(battery_power_weight)::bigint AS battery_power_weight,
     sum(battery_soc_weight)::bigint AS battery_soc_weight,
     sum(export_power_weight)::bigint AS export_power_weight,
@@ -214,12 +214,12 @@ SELECT device_id, date_trunc('day', part.bucket, :'site_timezone') AS bucket,
     sum(avg_pv_power_w * sample_count) / sum(sample_count) AS avg_pv_power_w,
     max(max_pv_power_w) AS max_pv_power_w,
     sum(avg_battery_power_w * battery_power_weight) / sum(battery_power_weight)
-    AS avg_battery_power_w,
+        AS avg_battery_power_w,
     sum(avg_battery_soc_pct * battery_soc_weight) / sum(battery_soc_weight)
-    AS avg_battery_soc_pct,
+        AS avg_battery_soc_pct,
     sum(avg_load_power_w * sample_count) / sum(sample_count) AS avg_load_power_w,
     sum(avg_export_power_w * export_power_weight) / sum(export_power_weight)
-    AS avg_export_power_w,
+        AS avg_export_power_w,
     sum(battery_power_weight)::bigint AS battery_power_weight,
     sum(battery_soc_weight)::bigint AS battery_soc_weight,
     sum(export_power_weight)::bigint AS export_power_weight,
@@ -236,12 +236,12 @@ SELECT device_id, date_trunc('month', part.bucket, :'site_timezone') AS bucket,
     sum(avg_pv_power_w * sample_count) / sum(sample_count) AS avg_pv_power_w,
     max(max_pv_power_w) AS max_pv_power_w,
     sum(avg_battery_power_w * battery_power_weight) / sum(battery_power_weight)
-    AS avg_battery_power_w,
+        AS avg_battery_power_w,
     sum(avg_battery_soc_pct * battery_soc_weight) / sum(battery_soc_weight)
-    AS avg_battery_soc_pct,
+        AS avg_battery_soc_pct,
     sum(avg_load_power_w * sample_count) / sum(sample_count) AS avg_load_power_w,
     sum(avg_export_power_w * export_power_weight) / sum(export_power_weight)
-    AS avg_export_power_w,
+        AS avg_export_power_w,
     sum(battery_power_weight)::bigint AS battery_power_weight,
     sum(battery_soc_weight)::bigint AS battery_soc_weight,
     sum(export_power_weight)::bigint AS export_power_weight,
