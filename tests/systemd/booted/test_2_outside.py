@@ -50,7 +50,8 @@ def test_answers_ask_for_https_ever_after(site):
 def test_a_body_that_is_too_large_is_answered_413(site, size):
     site.ask(f"head -c {size} /dev/zero >/root/body")
     for _ in range(3):
-        status, body = site.curl("/v1/ingest", "--data-binary @/root/body")
+        # As agents send it; over HTTP/2 an old curl gives up on the rest of such an answer.
+        status, body = site.curl("/v1/ingest", "--http1.1 --data-binary @/root/body")
         assert status == 413
         assert isinstance(body["detail"], str)
 
