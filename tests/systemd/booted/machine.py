@@ -40,6 +40,9 @@ class Machine:
         self.suite = suite
         self.root = folder / "root"
         self.network = Network(f"sun{suite}")
+        # Of its own: two machines in one control group would kill each other's services.
+        unified = Path("/sys/fs/cgroup/unified")
+        self._group = (unified if unified.exists() else unified.parent) / self.network.name
         self._process: subprocess.Popen | None = None
         self._leader = 0
 
@@ -71,6 +74,9 @@ class Machine:
         archives = CACHE / f"{self.suite}-packages"
         (archives / "partial").mkdir(parents=True, exist_ok=True)
         command.append(f"--bind={archives}:/var/cache/apt/archives")
+        self._group.mkdir(exist_ok=True)
+        enter = f'echo $$ >{self._group}/cgroup.procs && exec "$@"'
+        command = ["sh", "-c", enter, "sh", *command]
         with (self.folder / "console.log").open("ab") as console:
             self._process = subprocess.Popen(
                 command,
@@ -205,6 +211,7 @@ def _tree(suite: str) -> Path:
         CACHE.mkdir(parents=True, exist_ok=True)
         _call("debootstrap", "--variant=minbase", f"--include={BASE}", suite, draft, MIRROR)
         draft.rename(tree)
+    (tree / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     _copy_registries(tree)
     return tree
 
