@@ -89,6 +89,15 @@ def test_slow_requests_are_answered_through_a_reload_and_a_stop(site):
     assert set(ending.splitlines()) == {"Result=success", "ExecMainStatus=0"}
 
 
+def test_requests_while_the_api_is_away_spoil_no_later_ones(site):
+    _lift_limit(site)
+    load = site.machine.start(_load("roof", 6))
+    time.sleep(1)
+    site.ask(f"systemctl stop {API}; sleep 2; systemctl start {API}")
+    assert set(json.loads(load.communicate(timeout=60)[0])) == {"200", "502"}
+    assert set(json.loads(site.ask(_load("roof", 5)))) == {"200"}
+
+
 def test_a_token_is_rotated_under_load_without_a_failed_request(site):
     _lift_limit(site)
     site.ask("cp /root/roof.token /root/load.token; cp /root/roof.token /root/old.token")
