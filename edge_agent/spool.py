@@ -93,10 +93,11 @@ class Spool:
         for minutes.
         """
         boot_id, boot_s = (str(stamp.boot_id), float(stamp.boot_s)) if stamp else ("", 0.0)
-        row = make_row(sample, boot_id, boot_s, held=bool(stamp) and not stamp.synced)
+        held = bool(stamp) and not stamp.synced
         with self._mutex:
-            self._given_ids -= 1
-            self._waiting.append(row._replace(id=self._given_ids))
+            row = make_row(self._given_ids - 1, sample, boot_id, boot_s, held)
+            self._given_ids = row.id
+            self._waiting.append(row)
             written = self._flush()
             if len(self._waiting) > MEMORY_SAMPLES:
                 self._drop_oldest()

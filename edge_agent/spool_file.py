@@ -108,11 +108,12 @@ class SpoolFile:
         if small:
             self.counters["pending"] = self._one("SELECT count(*) FROM samples")
         for row in self._rows("held = 0 ORDER BY id DESC LIMIT 1"):
-            self._saw(row)
+            if row.good:
+                self._saw(row)
 
     def _saw(self, row: Row) -> None:
         """Remember the newest trusted time."""
-        if not row.held and row.good:
+        if not row.held:
             self.counters["newest_ts"] = newer(self.counters["newest_ts"], row.ts)
 
     def _one(self, statement: str, *values: Any) -> Any:
@@ -148,7 +149,7 @@ class SpoolFile:
         if self.fill() >= FULL:
             raise SpoolFull(f"{self.path}: SPOOL_MAX_MB is reached")
         with self.transaction(save=False):
-            ids = [self._insert(row._replace(id=None)) for row in rows]
+            ids = [self._insert(row) for row in rows]
             self.counters["last_id"] = ids[-1]
         self._unmeasured += len(ids)
         return ids
@@ -158,14 +159,15 @@ class SpoolFile:
         for old in self.in_doubt:
             if old[1:] == row[1:]:
                 return old.id
-        for there in self._rows("id = ?", row.id) if row.id else []:
+        id_ = row.id if row.id and row.id > 0 else None
+        for there in self._rows("id = ?", id_) if id_ else []:
             if there.crc == row.crc:
                 return row.id
-            row = row._replace(id=None)
+            id_ = None
         self._saw(row)
         self.counters["pending"] += 1
         statement = f"INSERT INTO samples ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-        return self._db.execute(statement, row).lastrowid
+        return self._db.execute(statement, (id_, *row[1:])).lastrowid
 
     def _set_aside(self, row: Row, reason: str) -> None:
         self.counters["set_aside"] += 1

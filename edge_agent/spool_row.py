@@ -10,7 +10,7 @@ _JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 class Row(NamedTuple):
-    """The columns of `samples`; a new row has no id yet."""
+    """The columns of `samples`; a new row has a negative id, a salvaged one may have none."""
 
     id: int | None
     ts: str
@@ -29,13 +29,7 @@ class Row(NamedTuple):
     @property
     def good(self) -> bool:
         """Whether every byte is still as it was written."""
-        return isinstance(self.payload, bytes) and self.crc == self.checksum
-
-    @property
-    def checksum(self) -> int:
-        """A CRC of everything but the id."""
-        rest = f"{self.ts} {self.boot_id} {self.boot_s} {self.held} {self.note} "
-        return zlib.crc32(rest.encode() + self.payload)
+        return isinstance(self.payload, bytes) and self.crc == _checksum(*self[1:6], self.payload)
 
     @property
     def shown(self) -> Any:
@@ -45,18 +39,30 @@ class Row(NamedTuple):
         return self.payload.decode(errors="replace") if isinstance(self.payload, bytes) else None
 
 
+def _checksum(
+    ts: str, boot_id: str, boot_s: float, held: int, note: str | None, payload: bytes
+) -> int:
+    """A CRC of everything but the id."""
+    return zlib.crc32(f"{ts} {boot_id} {boot_s} {held} {note} ".encode() + payload)
+
+
 def make_row(
-    sample: dict[str, Any], boot_id: str, boot_s: float, held: bool, note: str | None = None
+    id_: int | None,
+    sample: dict[str, Any],
+    boot_id: str,
+    boot_s: float,
+    held: bool,
+    note: str | None = None,
 ) -> Row:
-    """A row for a new reading; raises ValueError or TypeError for what JSON can not say."""
+    """A row for a reading; raises ValueError or TypeError for what JSON can not say."""
     if not isinstance(sample["ts"], str):
         raise TypeError("ts must be a text")
     payload = _JSON.encode(sample).encode()
-    row = Row(None, sample["ts"], boot_id, boot_s, int(held), note, 0, payload)
-    return row._replace(crc=row.checksum)
+    rest = (sample["ts"], boot_id, boot_s, int(held), note)
+    return Row(id_, *rest, _checksum(*rest, payload), payload)
 
 
 def at_time(row: Row, ts: str, note: str) -> Row:
     """The same reading at another, trusted time."""
     sample = row.sample | {"ts": ts}
-    return make_row(sample, row.boot_id, row.boot_s, held=False, note=note)._replace(id=row.id)
+    return make_row(row.id, sample, row.boot_id, row.boot_s, held=False, note=note)
