@@ -32,10 +32,9 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     app.config["SETTINGS"] = settings
     app.extensions["store"] = Store(settings.database_url)
     app.extensions["cache"] = Cache(settings.redis_url, settings.cache_ttl_s)
-    app.extensions["devices"] = {one.device_id: one for one in settings.device_tokens.values()}
     errors.register(app)
     cors.register(app, settings.cors_origins)
-    app.before_request(auth.require_token)
+    auth.register(app, settings)
     app.after_request(lambda answer: bodies.drop_after(answer, settings.max_request_bytes))
     for module in (ingest, realtime, series, capacity, energy, health):
         app.register_blueprint(module.blueprint)

@@ -1,8 +1,9 @@
 """Who asks: a bearer token, compared by its digest, gives a device or the right to read some."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flask import current_app, g, request
+from flask import Flask, g, request
 
 from api_server import limits
 from api_server.config import Device, Settings, digest
@@ -11,36 +12,45 @@ from api_server.errors import problem
 
 @dataclass(frozen=True)
 class Caller:
-    """What a token allows: to read `devices`, and to write as `writes`."""
+    """What a token allows: to read `devices`, by their ids, and to write as `writes`."""
 
-    devices: frozenset[str]
+    devices: Mapping[str, Device]
     writes: Device | None = None
 
 
-def require_token() -> None:
+def register(app: Flask, settings: Settings) -> None:
     """Before anything else of a /v1 request: know the caller, or end it with 401 or 429."""
-    if not request.path.startswith("/v1/"):
-        return
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    # Looking a digest up takes a time that says nothing about any token.
-    known = digest(token.strip().encode("latin-1", "replace"))
-    caller = _caller(known) if scheme.lower() == "bearer" else None
-    if caller is None:
-        if token:
-            limits.count_failed_login(_address())
-        detail = "A valid token is needed: Authorization: Bearer <token>"
-        problem(401, detail, WWW_Authenticate="Bearer")
-    limits.count_request(known)
-    g.caller = caller
+    callers = _callers(settings)
+
+    @app.before_request
+    def require_token() -> None:
+        if not request.path.startswith("/v1/"):
+            return
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        # Looking a digest up takes a time that says nothing about any token.
+        known = digest(token.strip().encode("latin-1", "replace"))
+        caller = callers.get(known) if scheme.lower() == "bearer" else None
+        if caller is None:
+            if token:
+                limits.count_failed_login(_address())
+            detail = "A valid token is needed: Authorization: Bearer <token>"
+            problem(401, detail, WWW_Authenticate="Bearer")
+        limits.count_request(known)
+        g.caller = caller
 
 
-def _caller(token_digest: bytes) -> Caller | None:
-    settings: Settings = current_app.config["SETTINGS"]
-    device = settings.device_tokens.get(token_digest)
-    if device:
-        return Caller(frozenset({device.device_id}), device)
-    devices = settings.read_tokens.get(token_digest)
-    return Caller(devices) if devices else None
+def _callers(settings: Settings) -> dict[bytes, Caller]:
+    """Who asks, by the digest of the token."""
+    devices = {device.device_id: device for device in settings.device_tokens.values()}
+    readers = {
+        token: Caller({device_id: devices[device_id] for device_id in device_ids})
+        for token, device_ids in settings.read_tokens.items()
+    }
+    writers = {
+        token: Caller({device.device_id: device}, device)
+        for token, device in settings.device_tokens.items()
+    }
+    return readers | writers
 
 
 def _address() -> str:
@@ -55,6 +65,7 @@ def readable_device() -> Device:
     device_id = request.args.get("device_id", "")
     if not device_id:
         problem(422, "The parameter device_id is required.")
-    if device_id not in g.caller.devices:
+    device = g.caller.devices.get(device_id)
+    if device is None:
         problem(403, "This token may not read that device.")
-    return current_app.extensions["devices"][device_id]
+    return device
