@@ -35,15 +35,11 @@ _INSERT = """
 INSERT INTO {table} ({names})
 SELECT %s, new.* FROM unnest({arrays}) AS new ON CONFLICT DO NOTHING
 """
-_COUNT = """
-SELECT count(*) FROM (
-    SELECT FROM {table} WHERE device_id = %s AND ts BETWEEN %s AND %s LIMIT %s
-) AS old
-"""
-# One pass over what is there, which is far cheaper than to try to insert it again.
+# One pass over what is there, which is far cheaper than to try to insert it again. Of a span of
+# years no more is read than the batch has, and one row to see that there are more.
 _SAME = """
 SELECT {same} FROM (
-    SELECT * FROM {table} WHERE device_id = %s AND ts BETWEEN %s AND %s ORDER BY ts
+    SELECT * FROM {table} WHERE device_id = %s AND ts BETWEEN %s AND %s ORDER BY ts LIMIT %s
 ) AS old
 """
 # A look-up per row (OFFSET 0 keeps it one), in the chunks between the first time and the last.
@@ -139,8 +135,10 @@ class Store:
         old = newest is not None and times[-1] <= newest and len(times) >= WORTH_A_LOOK
 
         def work(cursor: Any) -> Inserted:
-            if old and _is_there(cursor, kind, len(times), span, arrays):
-                return Inserted(0, 0)
+            if old:  # its answer was lost, maybe, and it comes again
+                cursor.execute(_sql(_SAME, kind.name), [*arrays, *span, len(times) + 1])
+                if cursor.fetchone()[0]:
+                    return Inserted(0, 0)
             cursor.execute(_sql(_INSERT, kind.name), [device_id, *arrays])
             new = cursor.rowcount
             if new == len(times):
@@ -166,15 +164,6 @@ class Store:
 
         row = self.run(work)
         return dict(zip(kind.columns, row, strict=True)) if row else None
-
-
-def _is_there(cursor: Any, kind: Kind, count: int, span: tuple, arrays: list[str]) -> bool:
-    """Whether exactly this batch is stored: its answer was lost, and it comes again."""
-    cursor.execute(_sql(_COUNT, kind.name), (*span, count + 1))  # the span may be of years
-    if cursor.fetchone()[0] != count:
-        return False
-    cursor.execute(_sql(_SAME, kind.name), [*arrays, *span])
-    return cursor.fetchone()[0]
 
 
 def _passing(error: psycopg2.Error, fresh: bool) -> bool:
