@@ -49,14 +49,15 @@ class Installation:
 
     def start_devices(self) -> None:
         """An inverter and a meter of one house, for the agents to read."""
-        for name, options in (
-            ("inverter", "--port 15020"),
-            ("meter", "--port 15080 --api v1 --folder /tmp"),
-        ):
-            self.ask(
-                f"systemd-run --quiet --collect --unit=test-{name} -p WorkingDirectory={CHECKOUT}"
-                f" {PYTHON} -m tests.simulators.{name} {options}"
-            )
+        self.start_device("inverter", "inverter", "--port 15020")
+        self.start_device("meter", "meter", "--port 15080 --api v1 --folder /tmp")
+
+    def start_device(self, name: str, simulator: str, options: str) -> None:
+        """A simulated device, as the unit test-NAME."""
+        self.ask(
+            f"systemd-run --quiet --collect --unit=test-{name} -p WorkingDirectory={CHECKOUT}"
+            f" {PYTHON} -m tests.simulators.{simulator} {options}"
+        )
 
     def install_api(self, options: str = "", **keywords) -> str:
         """Run install-api, which must succeed; what it printed."""

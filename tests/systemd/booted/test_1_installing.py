@@ -66,6 +66,24 @@ def test_a_second_instance_is_set_up_by_options_and_leaves_the_first_alone(site)
     assert site.main_pid(AGENT) == first
 
 
+def test_a_meter_is_paired_and_goes_again(site):
+    site.start_device("paired", "meter", "--port 15443 --folder /root/paired")
+    site.add_device("paired", "--kind p1")
+    options = f"--p1 127.0.0.1 --url https://{HOST} --ca-file {CA} --token-file /root/paired.token"
+    assert "--pair" in site.install_edge(f"--instance paired {options}")
+    site.ask("cp /root/paired/ca.pem /etc/sunspool/edge-paired-meter.pem")
+    settings = "HW_P1_PORT=15443\\nHW_P1_CA_FILE=/etc/sunspool/edge-paired-meter.pem\\n"
+    site.ask(f"printf '{settings}' >>/etc/sunspool/edge-paired.env")
+    pairing = site.machine.start("/opt/sunspool/edge/current/systemd/run-edge paired --pair")
+    press = """curl -sk -d '{"press": true}' https://127.0.0.1:15443/simulator"""
+    site.wait_for(f"sleep 2; {press}")
+    assert "Paired with the meter" in pairing.communicate(timeout=60)[0]
+    site.ask("systemctl restart sunspool-edge@paired")
+    site.wait_for_news("paired")
+    site.install_edge("--instance paired --purge")
+    site.ask("systemctl stop test-paired; rm /etc/sunspool/edge-paired-meter.pem")
+
+
 def test_a_second_run_changes_nothing(site):
     before = site.manifest()
     printed = [
