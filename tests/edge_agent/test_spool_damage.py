@@ -169,16 +169,21 @@ def test_salvage_goes_on_after_a_crash_in_the_middle(path):
     spool.close()
 
 
-def test_what_stood_in_the_log_only_is_saved_too(path, tmp_path):
-    """A killed agent leaves its last readings in the log; the damage is in the file."""
+def as_killed(path, folder, more):
+    """The spool as an agent leaves it that was killed after some more readings."""
+    folder.mkdir()
     spool = Spool(path)
-    for n in range(COUNT, COUNT + 20):
+    for n in range(COUNT, COUNT + more):
         spool.enqueue(reading(n))
-    copy = tmp_path / "copy" / "spool.db"
-    copy.parent.mkdir()
     for suffix in ("", "-wal"):
-        Path(f"{copy}{suffix}").write_bytes(Path(f"{path}{suffix}").read_bytes())
+        Path(f"{folder}/spool.db{suffix}").write_bytes(Path(f"{path}{suffix}").read_bytes())
     spool.close()
+    return folder / "spool.db"
+
+
+def test_what_stood_in_the_log_only_is_saved_too(path, tmp_path):
+    """The damage is in the file."""
+    copy = as_killed(path, tmp_path / "copy", 20)
     overwrite(copy, 5 * PAGE_SIZE, b"\xff" * PAGE_SIZE)
     overwrite(copy, 0, os.urandom(100))
     spool = Spool(copy)
@@ -190,14 +195,7 @@ def test_what_stood_in_the_log_only_is_saved_too(path, tmp_path):
 
 def test_a_flipped_byte_in_the_log_costs_that_reading_only(path, tmp_path):
     """SQLite itself would forget this reading and all that came after it, without a word."""
-    spool = Spool(path)
-    for n in range(COUNT, COUNT + 50):
-        spool.enqueue(reading(n))
-    copy = tmp_path / "copy" / "spool.db"
-    copy.parent.mkdir()
-    for suffix in ("", "-wal"):
-        Path(f"{copy}{suffix}").write_bytes(Path(f"{path}{suffix}").read_bytes())
-    spool.close()
+    copy = as_killed(path, tmp_path / "copy", 50)
     log = Path(f"{copy}-wal").read_bytes()
     overwrite(Path(f"{copy}-wal"), log.rindex(b'"pv_power_w":420,') + 3, b"X")
     spool = Spool(copy)
