@@ -130,11 +130,28 @@ def test_a_dongle_that_stays_busy_gives_no_sample_and_keeps_its_connection():
 def test_a_dongle_that_goes_silent_at_the_meter_is_read_without_it(caplog):
     with inverter() as simulator, source(simulator.port) as made:
         simulator.hang = lambda request: request.address == 5600
-        for _ in range(3):
-            assert "(at 5600)" in str(failure(made))
-        assert made.read() == SAMPLE
+        for _ in range(4):
+            assert made.read() == SAMPLE
         assert (5600, 39) not in asked(simulator)[-4:]
+        assert simulator.connections == 4
     assert len(events(caplog, "block_left_out")) == 1
+    assert len(events(caplog, "device")) == 1
+
+
+def test_a_dongle_that_hangs_up_when_it_is_asked_who_it_is_is_read_all_the_same(caplog):
+    with inverter() as simulator, source(simulator.port) as made:
+        simulator.hang = lambda request: request.address == 4989
+        for _ in range(4):
+            assert made.read() == SAMPLE
+    assert len(events(caplog, "block_left_out")) == 1
+    assert [record.fields["model"] for record in events(caplog, "device")] == ["unknown type None"]
+
+
+def test_a_block_that_is_too_long_for_a_firmware_is_split():
+    with inverter() as simulator, source(simulator.port) as made:
+        simulator.exceptions = [0, 0, 3]
+        assert made.read()["load_power_w"] == SAMPLE["load_power_w"]
+        assert asked(simulator)[2:4] == [POLL[2], (13001, 46)]
 
 
 def test_unusable_values_are_logged_the_first_and_the_tenth_time_only(caplog):

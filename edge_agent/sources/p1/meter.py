@@ -153,5 +153,6 @@ class P1Source:
             return
         self._warned_of_clock = True
         offset_s = round((told - ts).total_seconds())
-        msg = f"the meter's clock is {offset_s} s ahead of this one; it cuts the quarter hours"
+        side = "ahead of" if offset_s > 0 else "behind"
+        msg = f"the meter's clock is {abs(offset_s)} s {side} this one; it cuts the quarter hours"
         logs.event(_log, logging.WARNING, "meter_clock", msg, offset_s=offset_s)

@@ -77,6 +77,11 @@ class Link:
         self._time_left_s = 0.0
         logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # we say it once, in our words
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to ask on."""
+        return self._client is not None
+
     def begin_poll(self) -> bool:
         """Wait until a poll may begin, and connect if need be; whether the connection is new."""
         self._pause_until(self._next_poll)
@@ -123,7 +128,10 @@ class Link:
 
     def _pause_until(self, moment: float) -> None:
         while (left := moment - monotonic()) > 0 and not self._stop.is_set():
-            sleep(min(left, STOP_CHECK_S))  # half the CPU time of waiting for `stop`
+            if left > STOP_CHECK_S:
+                self._stop.wait(left)
+            else:
+                sleep(left)  # takes half the CPU time
         if self._stop.is_set():
             raise Stopping("the agent stops")
 

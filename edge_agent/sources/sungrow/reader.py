@@ -21,7 +21,7 @@ from edge_agent.sources.sungrow.registers import (
     Block,
 )
 
-PERMANENT = 2  # "illegal data address": asking again does not help
+PERMANENT = (2, 3)  # "illegal data address" or "value": asking again does not help
 PASSING = (4, 6)  # "device failure" and "device busy": the dongle is at something else
 TOO_OFTEN = 3
 
@@ -126,17 +126,17 @@ class SungrowSource:
             start, count = block
             msg = f"the inverter refuses {count} words at {start}: {error}"
             self._answers.append(msg)
-            if error.code == PERMANENT:
+            if error.code in PERMANENT:
                 self._refused.add(block)
                 logs.event(_log, logging.INFO, "read_refused", msg, start=start, count=count)
             return None
 
     def _try(self, block: Block, blocks: dict[int, list[int]]) -> None:
-        """Read a block that no sample needs, unless the connection broke at it too often.
+        """Read a block that no sample needs, unless the connection broke, or did too often here.
 
         Some firmware does not refuse what it does not know: it goes silent or hangs up.
         """
-        if self._broke[block] >= TOO_OFTEN:
+        if self._broke[block] >= TOO_OFTEN or not self._link.connected:
             return
         try:
             self._read(block, blocks)
@@ -145,16 +145,17 @@ class SungrowSource:
             if self._broke[block] == TOO_OFTEN:
                 msg = f"the connection broke {TOO_OFTEN} times at {block[0]}: it is left out now"
                 logs.event(_log, logging.WARNING, "block_left_out", msg, start=block[0])
-            raise
-        self._broke[block] = 0
+        else:
+            self._broke[block] = 0
 
     def _identify(self) -> None:
         """Log once per connection whom we read."""
-        if self._identified:
+        blocks: dict[int, list[int]] = {}
+        if not self._identified:
+            self._try(IDENTITY, blocks)
+        if self._identified or not self._link.connected:
             return
         self._identified = True
-        blocks: dict[int, list[int]] = {}
-        self._try(IDENTITY, blocks)
         words = {start + n: word for start, block in blocks.items() for n, word in enumerate(block)}
         serial, code = _text(words), words.get(4999)
         model = MODELS.get(code or 0, f"unknown type {code}")
