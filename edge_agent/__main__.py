@@ -130,7 +130,7 @@ def show_spool() -> int:
     from edge_agent.spool_status import read_status
 
     try:
-        _print(read_status(_spool_path()))
+        _print(read_status(_spool()[0]))
     except SpoolError as error:
         return _fail(Exit.NO_SPOOL, error)
     return Exit.OK
@@ -142,7 +142,7 @@ def retry() -> int:
     from edge_agent.spool_status import retry_set_aside
 
     try:
-        count = retry_set_aside(_spool_path())
+        count = retry_set_aside(*_spool())
     except SpoolError as error:
         return _fail(Exit.NO_SPOOL, error)
     _print({"retried": count, "asked_running_agent": count is None})
@@ -162,8 +162,8 @@ def _settings() -> config.Settings:
     return settings
 
 
-def _spool_path() -> Path:
-    return config.spool_path(os.environ)
+def _spool() -> tuple[Path, int]:
+    return config.spool(os.environ)
 
 
 def _print(result: Any) -> None:

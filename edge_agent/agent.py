@@ -18,7 +18,7 @@ from edge_agent.uploader import Uploader
 
 GRACE_S = 10.0  # for the last upload
 POLL_END_S = 2.0  # for a reading that is being taken when we stop
-CHECK_S = 1.0
+CHECK_S = 5.0
 SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,7 @@ class Allowance:
     def __init__(self, spool: Any, now: Callable[[], datetime] = lambda: datetime.now(UTC)):
         self._spool = spool
         self._now = now
-        saved = json.loads(spool.meta(KEY) or "{}")
-        self._day = saved.get("day", "")
-        self._confirmed = saved.get("confirmed", 0)
-        self._set_aside = saved.get("set_aside", 0)
+        self._day, self._confirmed, self._set_aside = _saved(spool.meta(KEY))
 
     def confirm(self, count: int) -> None:
         """Count samples that the server took."""
@@ -42,3 +39,12 @@ class Allowance:
         day = self._now().date().isoformat()
         if day != self._day:
             self._day, self._confirmed, self._set_aside = day, 0, 0
+
+
+def _saved(text: str | None) -> tuple[str, int, int]:
+    """What was kept; a text that the disk has damaged begins the day anew."""
+    try:
+        saved = json.loads(text or "{}")
+        return str(saved["day"]), int(saved["confirmed"]), int(saved["set_aside"])
+    except (ValueError, TypeError, LookupError):
+        return "", 0, 0

@@ -12,7 +12,6 @@ from edge_agent.environment import InvalidSettings, Setting
 from edge_agent.samples import DEVICE_ID
 
 STATE = Path("/var/lib/sunspool")
-SHORTEST_MASKED = 8
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,8 @@ class Settings:
 
     @property
     def secrets(self) -> list[str]:
-        """What is masked wherever it appears; a short one would mask ordinary words as well."""
-        secrets = (self.hw_p1_token or "", self.vps_device_token)
-        return [secret for secret in secrets if len(secret) >= SHORTEST_MASKED]
+        """What is masked wherever it appears."""
+        return [self.hw_p1_token or "", self.vps_device_token]
 
     def shown(self) -> dict[str, Any]:
         """The settings with their secrets masked."""
@@ -110,9 +108,8 @@ TABLE = (
     Setting("HEALTH_PATH", Path),
     Setting("LOG_LEVEL", _level, default="INFO"),
 )
-_SPOOL_TABLE = tuple(
-    setting for setting in TABLE if setting.name in ("SPOOL_PATH", "DEVICE_ID", "LOG_LEVEL")
-)
+_SPOOL_NAMES = ("SPOOL_PATH", "SPOOL_MAX_MB", "DEVICE_ID", "LOG_LEVEL")
+_SPOOL_TABLE = tuple(setting for setting in TABLE if setting.name in _SPOOL_NAMES)
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -132,15 +129,19 @@ def check(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     return environment.shown(TABLE, values), problems
 
 
-def spool_path(environ: Mapping[str, str]) -> Path:
-    """Where the spool lies, which needs SPOOL_PATH or DEVICE_ID only; raises InvalidSettings."""
+def spool(environ: Mapping[str, str]) -> tuple[Path, int]:
+    """Where the spool lies and its MiB; needs SPOOL_PATH or DEVICE_ID only.
+
+    Raises InvalidSettings.
+    """
     values, problems = environment.read(_SPOOL_TABLE, environ)
-    if values["spool_path"]:
-        return values["spool_path"]
-    problems = [problem for problem in problems if problem.startswith("DEVICE_ID")]
-    if problems:
-        raise InvalidSettings([f"SPOOL_PATH or DEVICE_ID is needed: {problems[0]}"])
-    return _default_spool_path(values["device_id"])
+    problems = {problem.split()[0]: problem for problem in problems}
+    if "SPOOL_MAX_MB" in problems:
+        raise InvalidSettings([problems["SPOOL_MAX_MB"]])
+    if not values["spool_path"] and "DEVICE_ID" in problems:
+        raise InvalidSettings([f"SPOOL_PATH or DEVICE_ID is needed: {problems['DEVICE_ID']}"])
+    path = values["spool_path"] or _default_spool_path(values["device_id"])
+    return path, values["spool_max_mb"]
 
 
 def read_token(path: Path) -> str | None:

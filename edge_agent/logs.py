@@ -12,13 +12,15 @@ from typing import Any
 
 from edge_agent.environment import MASK
 
+SHORTEST_MASKED = 6  # a shorter secret would mask ordinary words as well
+
 
 class JsonLines(logging.Formatter):
     """Formats a record as one JSON object; any secret that slipped into it is masked."""
 
     def __init__(self, secrets: Iterable[str] = ()):
         super().__init__()
-        self.secrets = [secret for secret in secrets if secret]
+        self.secrets = {secret for secret in secrets if len(secret) >= SHORTEST_MASKED}
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its newline."""
@@ -44,6 +46,13 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(secrets))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def mask(secret: str) -> None:
+    """Mask one more secret from now on."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, JsonLines) and len(secret) >= SHORTEST_MASKED:
+            handler.formatter.secrets = handler.formatter.secrets | {secret}
 
 
 def event(log: logging.Logger, level: int, name: str, msg: str, **fields: Any) -> None:

@@ -102,8 +102,9 @@ class Poller:
 
     def report(self) -> None:
         """Write the health file and tell systemd."""
-        spool, uploader = self._spool.status(), self._uploader
-        errors = [error for error in (self.error, uploader.error) if error]
+        spool, uploader = self._spool.counts(), self._uploader
+        troubles = (self.error, uploader.error, self._spool.trouble)
+        errors = [error for error in troubles if error]
         self._health.write(
             source_ok=self._last_poll is not None and self.error is None,
             last_poll_ts=_shown(self._last_poll),
@@ -113,6 +114,8 @@ class Poller:
             oldest_ts=spool["oldest_ts"],
             backoff_s=round(uploader.backoff_s, 3),
             thinned=spool["thinned"],
+            dropped=spool["dropped"],
+            lost=spool["lost"],
             last_error="; ".join(errors) or None,
             clock_warning=self._clock.warning,
         )
@@ -162,6 +165,8 @@ class Poller:
 
     def _retry(self) -> None:
         count = self._spool.retry()
+        if count is None:
+            return
         msg = f"{count} set-aside samples are back in the queue"
         logs.event(log, logging.INFO, "set_aside_retried", msg, count=count)
 

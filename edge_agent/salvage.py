@@ -78,7 +78,8 @@ class _Job:
         self.state = FRESH | {"file": bad.name}
         with suppress(ValueError):  # damaged too: begin again, what is there is known by its id
             state = json.loads(file.meta("salvage") or "{}")
-            self.state = state if state.get("file") == bad.name else self.state
+            whole = isinstance(state, dict) and FRESH.keys() <= state.keys()
+            self.state = state if whole and state.get("file") == bad.name else self.state
 
     def run(self) -> Iterator[None]:
         with closing(self.pages):

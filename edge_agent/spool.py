@@ -25,7 +25,7 @@ from edge_agent.spool_counters import make_status
 from edge_agent.spool_disk import Disk
 from edge_agent.spool_errors import SpoolBroken, SpoolError, SpoolLocked
 from edge_agent.spool_file import SpoolFile
-from edge_agent.spool_folder import make_folder, take_retry_request
+from edge_agent.spool_folder import forget_retry_request, is_retry_requested, make_folder
 from edge_agent.spool_lock import lock
 from edge_agent.spool_row import DAMAGED, Row, at_time, make_row
 
@@ -74,8 +74,8 @@ class Spool:
         self._in_flight: dict[int, int] = {}  # ids given by peek -> ids on disk by now
         self._thinned_in_flight: set[int] = set()
         self._given_ids = 0
-        self._dropped = 0
-        self._troubled = False
+        self._dropped = self._dropped_ever = 0
+        self.trouble: str | None = None  # why changes wait in memory
         make_folder(self.path)
         self._lock_handle = lock(self.path)
         try:
@@ -125,15 +125,18 @@ class Spool:
         """Keep refused readings apart, each with its reason; never fails."""
         self._end(dict(refused))
 
-    def retry(self) -> int:
-        """Bring what was set aside back into the queue; returns how many."""
+    def retry(self) -> int | None:
+        """Bring what was set aside back into the queue; returns how many, None: not now."""
         with self._mutex:
             self._flush()
-            return self._on_disk(SpoolFile.retry, 0)
+            count = self._on_disk(SpoolFile.retry, None)
+        if count is not None:
+            forget_retry_request(self.path)
+        return count
 
     def retry_requested(self) -> bool:
-        """Whether somebody asked for a `retry` since the last call."""
-        return take_retry_request(self.path)
+        """Whether somebody asked for a `retry` that is not done yet."""
+        return is_retry_requested(self.path)
 
     def held(self, limit: int = 1000) -> list[Held]:
         """The oldest readings on disk that wait for a trusted time."""
@@ -158,9 +161,17 @@ class Spool:
 
     def status(self) -> dict[str, Any]:
         """What `--spool` prints, and what only memory knows."""
+        return self._status(SpoolFile.status)
+
+    def counts(self) -> dict[str, Any]:
+        """The status without the readings that were set aside, which takes no time."""
+        return self._status(SpoolFile.counts)
+
+    def _status(self, ask: Callable[[SpoolFile], dict[str, Any]]) -> dict[str, Any]:
         with self._mutex:
             self._flush()
-            status = self._on_disk(SpoolFile.status, make_status(self._disk.counters))
+            status = self._on_disk(ask, make_status(self._disk.counters))
+            status["dropped"] += self._dropped
             in_memory = len(self._waiting) - len(self._endings)
             status["pending"] = max(0, status["pending"] + in_memory)
             status["oldest_ts"] = status["oldest_ts"] or next((r.ts for r in self._waiting), None)
@@ -222,21 +233,22 @@ class Spool:
                 self._disk.delete(self._write_endings)
             self._disk.run(self._write_additions)
         except SpoolError as error:
-            if not self._troubled:
+            if not self.trouble:
                 event(log, logging.ERROR, "spool_waits", f"changes stay in memory: {error}")
-            self._troubled = True
+            self.trouble = str(error)
             return False
-        if self._troubled:
+        if self.trouble:
             event(log, logging.WARNING, "spool_recovered", "the spool is written again")
-        self._troubled = False
+        self.trouble = None
         return True
 
     def _drop_oldest(self) -> None:
         self._waiting.popleft()
         self._dropped += 1
-        if self._dropped % 100 == 1:
+        self._dropped_ever += 1
+        if self._dropped_ever % 100 == 1:
             msg = "memory is full too: the oldest reading that was never stored is gone"
-            event(log, logging.ERROR, "spool_dropped", msg, dropped=self._dropped)
+            event(log, logging.ERROR, "spool_dropped", msg, dropped=self._dropped_ever)
 
     def _write_endings(self, file: SpoolFile) -> None:
         confirmed = {id_ for id_, reason in self._endings.items() if reason is None}
@@ -252,7 +264,7 @@ class Spool:
             file.remember(self._new_meta, self._dropped)
             self._new_meta.clear()
             self._dropped = 0
-        some = 1 if self._troubled else INSERT_ROWS  # no use trying many before one goes in
+        some = 1 if self.trouble else INSERT_ROWS  # no use trying many before one goes in
         while self._waiting:
             rows = list(islice(self._waiting, some))
             ids = file.insert(rows)

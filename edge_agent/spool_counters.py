@@ -3,7 +3,6 @@
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable
 from typing import Any
 
 from edge_agent.spool_errors import SpoolCorrupt
@@ -63,26 +62,30 @@ def newer(one: str | None, other: str | None) -> str | None:
     return max(one or "", other or "", key=lambda ts: ts.rstrip("Z")) or None
 
 
+def counts_of(db: sqlite3.Connection, counters: dict[str, Any]) -> dict[str, Any]:
+    """The status without the readings that were set aside."""
+    oldest = db.execute("SELECT ts FROM samples ORDER BY id LIMIT 1").fetchall()
+    return make_status(counters, oldest[0][0] if oldest else None)
+
+
 def status_of(db: sqlite3.Connection, counters: dict[str, Any]) -> dict[str, Any]:
     """What `--spool` prints: the set-aside readings newest first, a damaged one as its text."""
-    oldest = db.execute("SELECT ts FROM samples ORDER BY id LIMIT 1").fetchall()
     aside = db.execute(
         f"SELECT reason, {COLUMNS} FROM set_aside ORDER BY number DESC LIMIT ?",  # noqa: S608
         (SHOWN_REJECTED,),
     ).fetchall()
-    rejected = [(reason, Row(*values)) for reason, *values in aside]
-    return make_status(counters, oldest[0][0] if oldest else None, rejected)
+    rows = [(reason, Row(*values)) for reason, *values in aside]
+    rejected = [{"ts": row.ts, "reason": why, "sample": row.shown} for why, row in rows]
+    return counts_of(db, counters) | {"rejected": rejected}
 
 
-def make_status(
-    counters: dict[str, Any], oldest_ts: str | None = None, rejected: Iterable[Any] = ()
-) -> dict[str, Any]:
+def make_status(counters: dict[str, Any], oldest_ts: str | None = None) -> dict[str, Any]:
     """The status of a spool that has these counters."""
     return {
         "pending": counters["pending"],
         "set_aside": counters["set_aside"],
         "oldest_ts": oldest_ts,
-        "rejected": [{"ts": row.ts, "reason": why, "sample": row.shown} for why, row in rejected],
+        "rejected": [],
         "thinned": counters["thinned"],
         "dropped": counters["dropped"],
         "lost": counters["lost"],

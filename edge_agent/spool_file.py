@@ -15,6 +15,7 @@ from typing import Any
 from edge_agent.spool_counters import (
     COUNTERS,
     counters_to_text,
+    counts_of,
     last_id,
     lenient_text,
     load_counters,
@@ -268,6 +269,11 @@ class SpoolFile:
     def get(self, ids: Iterable[int]) -> list[Row]:
         """The rows of these ids that still exist."""
         return [row for id_ in ids for row in self._rows("id = ?", id_)]
+
+    def counts(self) -> dict[str, Any]:
+        """The status without the readings that were set aside."""
+        with named_errors(self.path):
+            return counts_of(self._db, self.counters)
 
     def status(self) -> dict[str, Any]:
         """What `--spool` prints."""

@@ -1,9 +1,12 @@
 """The folder of a spool and what lies beside the file."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from edge_agent.spool_errors import SpoolError
+
+RETRY = ".retry"
 
 
 def make_folder(path: Path) -> None:
@@ -39,22 +42,20 @@ def sync_directory(folder: Path) -> None:
 def request_retry(path: Path | str) -> None:
     """Ask the running agent to bring the set-aside readings back into the queue."""
     try:
-        _retry_flag(path).touch()
+        Path(f"{path}{RETRY}").touch()
     except OSError as error:
         raise SpoolError(f"cannot ask the agent: {error}") from error
 
 
-def take_retry_request(path: Path | str) -> bool:
-    """Whether somebody asked since the last call."""
-    try:
-        _retry_flag(path).unlink()
-    except OSError:
-        return False
-    return True
+def is_retry_requested(path: Path | str) -> bool:
+    """Whether somebody asked and it is not done yet."""
+    return os.path.exists(f"{path}{RETRY}")
 
 
-def _retry_flag(path: Path | str) -> Path:
-    return Path(f"{path}.retry")
+def forget_retry_request(path: Path | str) -> None:
+    """It is done."""
+    with suppress(OSError):
+        os.unlink(f"{path}{RETRY}")
 
 
 def log_of(path: Path) -> Path:

@@ -6,7 +6,7 @@ from typing import Any
 
 from edge_agent.spool import Spool
 from edge_agent.spool_counters import COUNTERS, lenient_text, load_counters, make_status, status_of
-from edge_agent.spool_errors import SpoolLocked, named_errors
+from edge_agent.spool_errors import SpoolError, SpoolLocked, named_errors
 from edge_agent.spool_folder import log_of, request_retry
 
 
@@ -30,17 +30,20 @@ def read_status(path: Path | str) -> dict[str, Any]:
             db.close()
 
 
-def retry_set_aside(path: Path | str) -> int | None:
+def retry_set_aside(path: Path | str, max_mb: int) -> int | None:
     """Bring set-aside readings back into the queue; None: the running agent was asked to do it."""
     path = Path(path)
     if not path.exists():
         return 0
     try:
-        spool = Spool(path)
+        spool = Spool(path, max_mb)
     except SpoolLocked:
         request_retry(path)
         return None
     try:
-        return spool.retry()
+        count = spool.retry()
+        if count is None:
+            raise SpoolError(f"{path} can not be written now: {spool.trouble}")
+        return count
     finally:
         spool.close()

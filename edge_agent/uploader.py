@@ -108,7 +108,7 @@ class Uploader:
         more = len(entries) == self._limit
         if more and monotonic() - self._newest_at > NEWEST_EVERY_S:
             self._newest_at = monotonic()
-            if self._spool.status()["pending"] > 2 * self._limit:
+            if self._spool.counts()["pending"] > 2 * self._limit:
                 entries = self._spool.peek(self._limit, newest=True)
         return Batch(entries, more) if entries else None
 
@@ -135,7 +135,10 @@ class Uploader:
     def _current_token(self) -> str:
         """The token, read again from its file each time: it may have been rotated."""
         if self._settings.vps_device_token_file:
-            self._token = config.read_token(self._settings.vps_device_token_file) or self._token
+            token = config.read_token(self._settings.vps_device_token_file)
+            if token and token != self._token:
+                logs.mask(token)
+                self._token = token
         return self._token
 
     def _obey(self, verdict: Verdict, piece: list[Any]) -> float:

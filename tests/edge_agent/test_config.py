@@ -123,11 +123,6 @@ def test_secrets_show_neither_in_print_nor_in_check(tmp_path):
     assert shown["VPS_DEVICE_TOKEN"] == shown["HW_P1_TOKEN"] == "***"
 
 
-def test_a_token_that_is_a_word_does_not_spoil_the_logs(tmp_path):
-    assert config.load(environ(tmp_path)).secrets == [TOKEN]
-    assert config.load(environ(tmp_path, VPS_DEVICE_TOKEN="ts")).secrets == []
-
-
 def test_the_token_of_a_file_is_known_by_its_file(tmp_path):
     (tmp_path / "vps_device_token").write_text("first\n")
     by_file = environ(
@@ -150,10 +145,13 @@ def test_a_rotated_token_is_read_again_unless_the_file_is_broken(tmp_path):
 
 
 def test_the_spool_is_found_with_one_setting():
-    assert config.spool_path({"SPOOL_PATH": "/a/b.db"}) == Path("/a/b.db")
-    assert config.spool_path({"DEVICE_ID": "d"}) == Path("/var/lib/sunspool/d/spool.db")
+    assert config.spool({"SPOOL_PATH": "/a/b.db"}) == (Path("/a/b.db"), 1024)
+    found = config.spool({"DEVICE_ID": "d", "SPOOL_MAX_MB": "7"})
+    assert found == (Path("/var/lib/sunspool/d/spool.db"), 7)
     with pytest.raises(InvalidSettings, match="SPOOL_PATH or DEVICE_ID"):
-        config.spool_path({})
+        config.spool({})
+    with pytest.raises(InvalidSettings, match="SPOOL_MAX_MB"):
+        config.spool({"DEVICE_ID": "d", "SPOOL_MAX_MB": "none"})
 
 
 def test_a_private_ca_and_the_vendors_are_taken(tmp_path, ca):

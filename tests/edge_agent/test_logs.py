@@ -40,6 +40,20 @@ def test_a_secret_in_a_message_a_field_or_a_trace_is_masked():
     assert "***" in found["trace"]
 
 
+def test_a_token_that_is_a_word_does_not_spoil_the_logs():
+    found = line(lambda log: event(log, logging.INFO, "stop", "stopped"), secrets=["ts", "stop"])
+    assert (found["event"], found["msg"]) == ("stop", "stopped")
+
+
+def test_a_secret_that_is_learnt_later_is_masked_as_well():
+    program = (
+        "import logging; from edge_agent import logs; logs.set_up('INFO', ['first-token']);"
+        "logs.mask('second-token'); logging.error('first-token second-token')"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert json.loads(said.stderr)["msg"] == "*** ***"
+
+
 def test_a_line_of_any_library_is_one_json_object_on_stderr():
     program = (
         "import logging; from edge_agent import logs; logs.set_up('INFO');"

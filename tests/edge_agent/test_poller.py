@@ -1,6 +1,9 @@
 """The poll loop: its schedule, what it spools, what it says of itself."""
 
 import json
+import sqlite3
+import time
+from contextlib import closing
 from datetime import timedelta
 from threading import Event
 
@@ -13,6 +16,7 @@ from edge_agent.poller import Poller, Schedule
 from edge_agent.samples import parse_time
 from edge_agent.sources import NothingNew, SourceError
 from edge_agent.spool import Spool
+from edge_agent.spool_disk import REOPEN_AFTER_S
 from edge_agent.spool_errors import SpoolBroken
 from edge_agent.uploader import Uploader
 from tests.edge_agent.agent import START, sample, settings
@@ -247,6 +251,20 @@ def test_set_aside_samples_come_back_when_another_process_asks(bench):
     one.poll()
     assert one.health()["set_aside_count"] == 0
     assert one.health()["spool_count"] == 2
+
+
+def test_health_says_that_readings_wait_in_memory(bench):
+    one = bench()
+    one.poll()
+    with closing(sqlite3.connect(one.settings.spool_path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        one.poll()
+        assert "locked" in one.health()["last_error"]
+        assert one.health()["spool_count"] == 2
+    time.sleep(REOPEN_AFTER_S)
+    one.poll()
+    assert one.health()["last_error"] is None
+    assert one.spool.status()["pending"] == 3
 
 
 def test_a_health_file_that_can_not_be_written_stops_nothing(tmp_path, bench, caplog):

@@ -126,6 +126,13 @@ def test_the_count_of_the_day_survives_a_restart(site, server):
     assert len(one.aside) == 10
 
 
+@pytest.mark.parametrize("kept", ["{'day", "[]", "null", '{"day": "2026-11-21"}', '{"day": 1}'])
+def test_an_allowance_that_the_disk_has_damaged_begins_anew(site, kept):
+    spool = site(count=0).spool
+    spool.set_meta("set_aside_today", kept)
+    Allowance(spool).spend(10)
+
+
 def test_a_day_allows_one_percent_but_at_least_10_and_at_most_100(site):
     today = datetime(2026, 11, 21, tzinfo=UTC)
     allowance = Allowance(site(count=0).spool, now=lambda: today)

@@ -133,22 +133,31 @@ def test_a_look_does_not_hold_the_agent_up(spool, path):
 
 def test_a_running_agent_is_asked_to_retry(spool, path):
     assert spool.retry_requested() is False
-    assert retry_set_aside(path) is None
+    assert retry_set_aside(path, max_mb=1) is None
     assert spool.status()["set_aside"] == 1
     assert spool.retry_requested() is True
-    assert spool.retry_requested() is False
     assert spool.retry() == 1
+    assert spool.retry_requested() is False
     request_retry(path)
     assert spool.retry_requested() is True
 
 
 def test_without_an_agent_the_retry_is_done_at_once(spool, path):
     spool.close()
-    assert retry_set_aside(path) == 1
+    assert retry_set_aside(path, max_mb=1) == 1
     assert read_status(path)["pending"] == 6
-    assert retry_set_aside(path) == 0
-    assert retry_set_aside(path.with_name("none.db")) == 0
+    assert retry_set_aside(path, max_mb=1) == 0
+    assert retry_set_aside(path.with_name("none.db"), max_mb=1) == 0
     assert not path.with_name("none.db").exists()
+
+
+def test_a_retry_thins_nothing_that_the_agent_would_keep(path):
+    spool = Spool(path, max_mb=4)
+    for n in range(2200):
+        spool.enqueue(reading(n))
+    spool.close()
+    assert retry_set_aside(path, max_mb=4) == 0
+    assert read_status(path)["pending"] == 2200
 
 
 def test_asking_without_the_right_is_an_error_in_words(tmp_path):
