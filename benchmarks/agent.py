@@ -17,7 +17,7 @@ from tests.simulators.ingest_server import IngestServer
 
 NAME = "Agent: CPU and memory"
 POLLS = 60  # per round, with the pauses that the dongle needs
-MANY_POLLS = 20_000  # without pauses
+MANY_POLLS = 100_000  # without pauses
 LIMIT_KB = 45_000
 BARE = "import os; print(int(open('/proc/self/statm').read().split()[1]) * 4)"
 
