@@ -3,6 +3,10 @@
 A Raspberry Pi has no clock of its own: it boots somewhere in the past until the network tells it
 the time. Readings taken before that are held in the spool with the seconds since boot, which
 never jump, and get their time from them as soon as there is a good pair of both clocks.
+
+A clock that was ahead leaves readings of the future behind, and the right time looks wrong beside
+them. Then the server decides: what its clock said, and the seconds since boot, tell what time it is
+by the server now, whatever became of the wall clock meanwhile.
 """
 
 import logging
@@ -24,6 +28,10 @@ GAP = timedelta(seconds=1)  # between the last known reading and a boot that nev
 # So far back the clock may step (NTP corrects it) without being distrusted.
 SMALL_STEP = timedelta(seconds=5)
 SERVER_DIFFERENCE_S = 60.0
+ROWS = 1000  # given a time in one pass, so that polling goes on beside a long backlog
+FEW_ROWS = 50  # after a failure: a smaller transaction finds room where a larger one does not
+UNREADABLE_S = 60.0  # so long a disk that can not be read keeps back the readings in memory
+LOOK_AGAIN_S = 600.0  # salvage brings back held readings when no new one is held any more
 
 COMPUTED = "time computed from the seconds since boot"
 GUESSED = "time unknown: placed after the last known reading"
@@ -47,12 +55,8 @@ def read_wall() -> datetime:
 
 
 def read_boot_s() -> float:
-    """Seconds since boot, suspension included."""
-    try:
-        with open("/proc/uptime") as uptime:
-            return float(uptime.read().split()[0])
-    except (OSError, ValueError):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    """Seconds since boot, suspension included, of the machine whose boot id we read."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def read_boot_id() -> str:
@@ -67,7 +71,8 @@ class Clock:
     """Stamps readings; `newest` is the time of the newest that was ever taken.
 
     Once the time is in doubt, readings are held until `release` says that those before have
-    their time: so a reading never gets its time before an older one.
+    their time: so a reading never gets its time before an older one. `compare` may be called from
+    another thread, everything else from that of the polls.
     """
 
     def __init__(
@@ -87,106 +92,186 @@ class Clock:
         self._boot_s = boot_s
         self._boot_id = boot_id or read_boot_id()
         self._timesyncd, self._set_by_timesyncd = str(timesync), str(timesync / "synchronized")
-        self._server_ahead_s = 0.0
+        self._server_at_boot: datetime | None = None  # its clock when ours began to count
+        self._differed = False
+        self.placing = Placing()
 
     def stamp(self) -> Stamp:
         """The time of a reading that is taken now, later than that of any before it."""
         now = self.read()
-        if doubt := self._doubt(now.ts):
+        if doubt := self.doubt(now):
             if self.latest is None or self.latest.synced:
                 logs.event(log, logging.WARNING, "clock_distrusted", f"readings are held: {doubt}")
             self._holding = doubt
         if self._holding:
             ts = self._held_newest = _after(self._held_newest, now.ts)
         else:
-            ts = self._newest = _after(self._newest, now.ts)
+            if self.is_disproved(self._newest, now):
+                self.placing.look_again()  # the spool has to learn it too
+            ts = self._newest = _after(self.newest(now), now.ts)
         self.latest = replace(now, ts=ts, synced=not self._holding)
         return self.latest
 
     @property
-    def trusted(self) -> bool:
-        """Whether the wall clock is beyond doubt now."""
-        return self._doubt(self._wall()) is None
+    def holds(self) -> bool:
+        """Whether readings are held, or may have been when this process began."""
+        return self._holding is not None
 
     def read(self) -> Stamp:
         """Both clocks as they stand now."""
         return Stamp(self._wall(), self._boot_s(), self._boot_id, synced=True)
 
-    def release(self, newest: datetime | None) -> None:
-        """Hold no longer: what was held has its time now, `newest` being the latest."""
-        if newest:
-            self._newest = max(newest, self._newest or newest)
+    def newest(self, now: Stamp) -> datetime | None:
+        """The time of the newest reading, None if the server shows that it is in the future."""
+        return None if self.is_disproved(self._newest, now) else self._newest
+
+    def is_disproved(self, ts: datetime | None, now: Stamp) -> bool:
+        """Whether a reading's time lies ahead of a wall clock that the server confirms."""
+        return ts is not None and ts > now.ts + SMALL_STEP and self.is_confirmed(now)
+
+    def is_confirmed(self, now: Stamp) -> bool:
+        """Whether the server's clock agrees with ours; without having heard of it, it does not."""
+        ahead_s = self._server_ahead_s(now)
+        return ahead_s is not None and abs(ahead_s) <= SERVER_DIFFERENCE_S
+
+    def placed(self, times: list[datetime], now: Stamp) -> None:
+        """Note the times that held readings have now."""
+        self._newest = max(filter(None, [self.newest(now), *times]))
+
+    def release(self) -> None:
+        """Hold no longer: what was held has its time now."""
         if self.latest and not self.latest.synced and self._holding:
             logs.event(log, logging.INFO, "clock_trusted", "the clock can be trusted again")
         self._holding = None
 
     def compare(self, server: datetime) -> None:
         """Note what the server's clock says, and log it when the two part."""
-        before = self._difference()
-        self._server_ahead_s = (server - self._wall()).total_seconds()
-        if self._difference() and not before:
-            logs.event(log, logging.WARNING, "clock_differs", self._difference())
+        self._server_at_boot = server - timedelta(seconds=self._boot_s())
+        difference = self._difference()
+        if difference and not self._differed:
+            logs.event(log, logging.WARNING, "clock_differs", difference)
+        self._differed = difference is not None
 
     @property
     def warning(self) -> str | None:
         """What is wrong with the clock, for people."""
         return f"readings are held: {self._holding}" if self._holding else self._difference()
 
-    def _doubt(self, wall: datetime) -> str | None:
+    def doubt(self, now: Stamp) -> str | None:
         """Why the wall clock is not to be trusted; where nothing can be asked, it is."""
-        if wall < RELEASED:
+        if now.ts < RELEASED:
             return "the clock stands before the day this program was released"
         if exists(self._timesyncd) and not exists(self._set_by_timesyncd):
             return "systemd-timesyncd has not set the clock yet"
-        if self._newest and wall < self._newest - SMALL_STEP:
-            return f"the clock stands before the newest reading, {format_time(self._newest)}"
+        newest = self.newest(now)
+        if newest and now.ts < newest - SMALL_STEP:
+            return f"the clock stands before the newest reading, {format_time(newest)}"
         return None
 
     def _difference(self) -> str | None:
-        ahead_s = self._server_ahead_s
-        if abs(ahead_s) <= SERVER_DIFFERENCE_S:
+        ahead_s = self._server_ahead_s(self.read())
+        if ahead_s is None or abs(ahead_s) <= SERVER_DIFFERENCE_S:
             return None
         side = "behind" if ahead_s > 0 else "ahead of"
         return f"the clock is {abs(ahead_s):.0f} s {side} the server's"
 
+    def _server_ahead_s(self, now: Stamp) -> float | None:
+        at_boot = self._server_at_boot
+        if at_boot is None:
+            return None
+        return (at_boot + timedelta(seconds=now.boot_s) - now.ts).total_seconds()
 
-def place_held(spool: Any, clock: Clock) -> datetime | None:
-    """Give the readings held in the spool their time, by a clock that is trusted now.
 
-    Returns the latest time that was given, None if nothing was held.
-    """
-    previous, given = None, None
-    while held := spool.held():
-        now, newest = clock.read(), given or spool.newest_ts() or RELEASED
-        times = _times(held, now, newest, previous)
+class Placing:
+    """How far the giving of times to held readings has come, from pass to pass."""
+
+    def __init__(self):
+        self._previous: Any = None  # the reading that got its time last
+        self._rows = ROWS
+        self._unreadable_since: float | None = None
+        self._look_at = float("-inf")
+
+    def is_due(self, clock: Clock, now: Stamp) -> bool:
+        """Whether readings may be waiting, by a clock that can give them their time."""
+        return (clock.holds or now.boot_s >= self._look_at) and clock.doubt(now) is None
+
+    def look_again(self) -> None:
+        """Let the next pass look into the spool."""
+        self._look_at = float("-inf")
+
+    def step(self, spool: Any, clock: Clock, now: Stamp) -> None:
+        """Give the next of them their time; when none is left, release the clock."""
+        held = self._held(spool, self._rows, now)
+        if held and self._place(held, spool, clock, now):
+            held = self._held(spool, 1, now)
+        if held == []:
+            clock.release()
+            self._previous, self._look_at = None, now.boot_s + LOOK_AGAIN_S
+
+    def _held(self, spool: Any, limit: int, now: Stamp) -> list[Any] | None:
+        """Those that wait, None while it is not known; a dead disk does not stop the others."""
+        held = spool.held(limit)
+        if held is not None:
+            self._unreadable_since = None
+            return held
+        if self._unreadable_since is None:
+            self._unreadable_since = now.boot_s
+        dead = now.boot_s - self._unreadable_since >= UNREADABLE_S
+        return spool.held(limit, memory_only=True) if dead else None
+
+    def _place(self, held: list[Any], spool: Any, clock: Clock, now: Stamp) -> bool:
+        newest = clock.newest(now) or RELEASED
+        times = _times(held, now, newest, self._previous, clock.is_confirmed(now))
         placed = [
             (row.id, format_time(ts), COMPUTED if row.boot_id == now.boot_id else GUESSED)
             for row, ts in zip(held, times, strict=True)
         ]
         if not spool.place(placed):
-            break  # the disk has no room for it now
+            self._rows = FEW_ROWS
+            return False
         guessed = sum(note == GUESSED for _, _, note in placed)
         msg = f"{len(placed)} held readings have a time now, {guessed} of them a guessed one"
         logs.event(log, logging.WARNING, "held_placed", msg, placed=len(placed), guessed=guessed)
-        previous, given = held[-1], times[-1]
-    return given
+        clock.placed(times, now)
+        self._previous, self._rows = held[-1], ROWS
+        return True
 
 
-def _times(held: list[Any], now: Stamp, newest: datetime, previous: Any) -> list[datetime]:
+def place_held(spool: Any, clock: Clock) -> None:
+    """If the time is trusted, give some of the readings held in the spool theirs.
+
+    When none is left, in the file or in memory, the clock is released.
+    """
+    now = clock.read()
+    if not clock.placing.is_due(clock, now):
+        return
+    if clock.is_disproved(spool.newest_ts(), now):
+        # The next process begins with it, and might have nothing to send: no answer, no proof.
+        spool.place((), newest=format_time(now.ts))
+        logs.event(log, logging.WARNING, "newest_corrected", "the clock was ahead for a while")
+    clock.placing.step(spool, clock, now)
+
+
+def _times(
+    held: list[Any], now: Stamp, newest: datetime, previous: Any, confirmed: bool
+) -> list[datetime]:
     """A time for each reading, later than `newest`; `previous` is the one held before them.
 
-    Those of this boot are computed back from `now`. A boot that never saw the time comes after
-    the last known reading, with its readings as far apart as they were.
+    Those of this boot are computed back from `now`; if the server confirms it, they are right even
+    where `newest` says otherwise. A boot that never saw the time comes after the last known
+    reading, with its readings as far apart as they were.
     """
     times = []
     for row in held:
         if row.boot_id == now.boot_id:
             ts = now.ts - timedelta(seconds=now.boot_s - row.boot_s)
+            if confirmed and newest > ts + SMALL_STEP:
+                newest = ts - TICK
         elif previous and previous.boot_id == row.boot_id:
             ts = newest + timedelta(seconds=row.boot_s - previous.boot_s)
         else:
             ts = newest + GAP
-        newest, previous = _after(newest, ts), row
+        newest, previous = _after(newest, min(ts, now.ts)), row
         times.append(newest)
     return times
 

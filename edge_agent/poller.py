@@ -88,8 +88,7 @@ class Poller:
     def tick(self) -> float:
         """One pass; returns how long to wait for the next."""
         try:
-            if self._clock.trusted:
-                self._clock.release(place_held(self._spool, self._clock))
+            place_held(self._spool, self._clock)
             if self._spool.retry_requested():
                 self._retry()
             if self._schedule.due(self._now()):

@@ -138,26 +138,44 @@ class Spool:
         """Whether somebody asked for a `retry` that is not done yet."""
         return is_retry_requested(self.path)
 
-    def held(self, limit: int = 1000) -> list[Held]:
-        """The oldest readings on disk that wait for a trusted time."""
+    def held(self, limit: int = 1000, memory_only: bool = False) -> list[Held] | None:
+        """The oldest readings that wait for a trusted time; None if the file can not tell now."""
         with self._mutex:
             self._flush()
-            rows = self._on_disk(lambda file: file.held(limit), [])
-            damaged = {row.id: DAMAGED for row in rows if not row.good}
+            some = 0 if memory_only else limit + len(self._endings)
+            found = self._on_disk(lambda file: file.held(some), None) if some else []
+            damaged = {row.id: DAMAGED for row in found or () if not row.good}
             self._endings |= damaged
-            return [Held(row.id, row.ts, row.boot_id, row.boot_s) for row in rows if row.good]
+            if found is None or 0 < some == len(damaged):
+                return None  # the next call looks behind the damaged ones
+            rows = [row for row in (*found, *self._waiting) if row.held and row.id not in damaged]
+            # `place` must find what is written meanwhile, under another id.
+            self._in_flight |= {row.id: row.id for row in rows[:limit] if row.id < 0}
+            return [Held(row.id, row.ts, row.boot_id, row.boot_s) for row in rows[:limit]]
 
-    def place(self, updates: Iterable[tuple[int, str, str]]) -> int:
-        """Give held readings their time and a note; returns how many may be sent now."""
-        new = {id_: (ts, note) for id_, ts, note in updates}
+    def place(self, updates: Iterable[tuple[int, str, str]], newest: str | None = None) -> int:
+        """Give held readings their time and a note; returns how many may be sent now, 0: not now.
 
-        def write(file: SpoolFile) -> int:
-            held = [row for row in file.get(new) if row.held and row.good]
-            file.place(at_time(row, *new[row.id]) for row in held)
-            return len(held)
-
+        `newest` replaces the latest trusted time, which was wrong.
+        """
+        on_disk: list[Row] = []
         with self._mutex:
-            return self._on_disk(write, 0)
+            new = {self._in_flight.pop(id_, id_): (ts, note) for id_, ts, note in updates}
+
+            def write(file: SpoolFile) -> None:
+                on_disk[:] = [row for row in file.get(new) if row.held and row.good]
+                file.place((at_time(row, *new[row.id]) for row in on_disk), newest)
+
+            try:
+                if newest or any(id_ > 0 for id_ in new):
+                    self._disk.delete(write)  # with the reserve: all later readings wait for it
+            except SpoolError:
+                return 0
+            waiting = {row.id for row in self._waiting if row.held and row.id in new}
+            self._waiting = deque(
+                at_time(row, *new[row.id]) if row.id in waiting else row for row in self._waiting
+            )
+            return len(on_disk) + len(waiting)
 
     def status(self) -> dict[str, Any]:
         """What `--spool` prints, and what only memory knows."""

@@ -208,9 +208,10 @@ class SpoolFile:
             self.counters["set_aside"] -= len(good)
         return len(good)
 
-    def place(self, rows: Iterable[Row]) -> None:
-        """Give held rows the time they carry now and let them go."""
+    def place(self, rows: Iterable[Row], newest: str | None = None) -> None:
+        """Give held rows the time they carry now and let them go; `newest` corrects the counter."""
         with self.transaction():
+            self.counters["newest_ts"] = newest or self.counters["newest_ts"]
             for row in rows:
                 self._db.execute(
                     "UPDATE samples SET ts = ?, held = 0, note = ?, crc = ?, payload = ?"

@@ -29,6 +29,10 @@ class Machine:
             timesync=self.timesync,
         )
 
+    @property
+    def trusted(self):
+        return self.clock.doubt(self.clock.read()) is None
+
     def start_timesyncd(self):
         self.timesync.mkdir()
 
@@ -54,8 +58,7 @@ def spool(tmp_path):
 
 def take(machine, spool, number):
     """One reading, as the poll loop takes it."""
-    if machine.clock.trusted:
-        machine.clock.release(place_held(spool, machine.clock))
+    place_held(spool, machine.clock)
     stamp = machine.clock.stamp()
     spool.enqueue(sample(number, ts=stamp.ts.isoformat()), stamp)
     return stamp
@@ -67,15 +70,15 @@ def queue(spool):
 
 
 def test_where_nothing_can_be_asked_the_clock_is_trusted(machine):
-    assert machine.clock.trusted
+    assert machine.trusted
     assert not machine.clock.stamp().synced  # until what was held has its time
-    machine.clock.release(None)
+    machine.clock.release()
     assert machine.clock.stamp() == Stamp(START, 100.0, "boot-1", synced=True)
     assert machine.clock.warning is None
 
 
 def test_times_strictly_rise_even_when_the_clock_stands_or_steps_back_a_little(machine):
-    machine.clock.release(None)
+    machine.clock.release()
     stamps = [machine.clock.stamp() for _ in range(3)]
     machine.wall -= 2 * SECOND
     stamps += [machine.clock.stamp() for _ in range(3)]
@@ -87,7 +90,7 @@ def test_times_strictly_rise_even_when_the_clock_stands_or_steps_back_a_little(m
 
 def test_times_rise_over_a_restart(tmp_path):
     machine = Machine(tmp_path, newest=START + SECOND)
-    machine.clock.release(None)
+    machine.clock.release()
     assert machine.clock.stamp().ts > START + SECOND
 
 
@@ -104,20 +107,21 @@ def test_times_rise_over_a_restart(tmp_path):
 def test_a_clock_before_the_release_or_the_newest_reading_is_not_trusted(
     tmp_path, wall, newest, trusted
 ):
-    clock = Machine(tmp_path, wall, newest).clock
-    assert clock.trusted is trusted
+    machine = Machine(tmp_path, wall, newest)
+    clock = machine.clock
+    assert machine.trusted is trusted
     if trusted:
-        clock.release(None)
+        clock.release()
     assert clock.stamp().synced is trusted
     assert bool(clock.warning) is not trusted
 
 
 def test_timesyncd_vetoes_until_it_has_set_its_marker(machine):
-    assert machine.clock.trusted
+    assert machine.trusted
     machine.start_timesyncd()
-    assert not machine.clock.trusted
+    assert not machine.trusted
     machine.set_by_timesyncd()
-    assert machine.clock.trusted
+    assert machine.trusted
 
 
 def test_readings_before_the_time_came_get_it_from_the_boot_clock(machine, spool):
@@ -173,7 +177,11 @@ def test_more_readings_than_fit_one_look_keep_their_distances(tmp_path, spool):
         stamp = lost.clock.stamp()
         spool.enqueue(sample(number, ts=stamp.ts.isoformat()), stamp)
         lost.wait(1)
-    assert place_held(spool, Machine(tmp_path, boot="boot-2").clock) is not None
+    later = Machine(tmp_path, boot="boot-2")
+    for _ in range(2):
+        assert later.clock.holds
+        place_held(spool, later.clock)
+    assert not later.clock.holds
     placed = [parse_time(entry.sample["ts"]) for entry in spool.peek(3000)]
     assert {later - earlier for earlier, later in pairwise(placed)} == {SECOND}
 
@@ -208,6 +216,77 @@ def test_a_clock_that_stays_behind_catches_up_without_a_collision(machine, spool
     assert times == sorted(set(times))
 
 
+@pytest.mark.parametrize("ahead", [timedelta(minutes=10), timedelta(days=400)])
+def test_after_a_clock_that_was_ahead_the_server_decides(machine, spool, ahead):
+    machine.wall += ahead
+    take(machine, spool, 0)
+    machine.wait(5)
+    machine.wall -= ahead
+    for number in range(1, 10):
+        assert not take(machine, spool, number).synced
+        machine.wait(5)
+    machine.clock.compare(machine.wall)
+    for number in range(10, 20):
+        assert take(machine, spool, number).synced
+        machine.wait(5)
+    right = [(number, START + number * 5 * SECOND) for number in range(1, 20)]
+    assert queue(spool) == [(0, START + ahead), *right]
+    assert machine.clock.warning is None
+
+
+def test_what_the_server_said_before_the_clock_was_put_right_is_enough(machine, spool):
+    machine.wall += timedelta(hours=1)
+    take(machine, spool, 0)
+    machine.clock.compare(START)
+    assert "ahead" in machine.clock.warning
+    machine.wait(5)
+    machine.wall -= timedelta(hours=1)
+    assert take(machine, spool, 1) == Stamp(START + 5 * SECOND, 105.0, "boot-1", synced=True)
+    assert machine.clock.warning is None
+
+
+def test_a_time_that_was_wrong_is_forgotten_for_good(tmp_path, spool):
+    machine = Machine(tmp_path, START + timedelta(days=400))
+    take(machine, spool, 0)
+    again = Machine(tmp_path, newest=spool.newest_ts())
+    assert not take(again, spool, 1).synced
+    again.clock.compare(again.wall)
+    again.wait(5)
+    assert take(again, spool, 2).synced
+    offline = Machine(tmp_path, START + 10 * SECOND, spool.newest_ts(), boot="boot-2")
+    assert take(offline, spool, 3).synced
+
+
+def test_the_spool_forgets_it_too_where_nothing_was_held(machine, spool):
+    machine.clock.compare(START)
+    machine.wall += timedelta(days=400)
+    take(machine, spool, 0)
+    machine.wall = START
+    take(machine, spool, 1)
+    take(machine, spool, 2)
+    assert spool.newest_ts() - START < SECOND
+
+
+def test_a_server_with_another_time_confirms_nothing(machine, spool):
+    machine.wall += timedelta(minutes=10)
+    take(machine, spool, 0)
+    machine.wall -= timedelta(minutes=10)
+    machine.clock.compare(START + timedelta(minutes=10))
+    assert not take(machine, spool, 1).synced
+
+
+def test_a_confirmation_ends_when_the_clock_jumps(machine, spool):
+    machine.clock.compare(START)
+    take(machine, spool, 0)
+    machine.wall -= timedelta(hours=1)
+    assert not take(machine, spool, 1).synced
+    assert "before the newest" in machine.clock.warning
+    machine.wait(5)
+    machine.wall += timedelta(hours=1)
+    assert take(machine, spool, 2).synced
+    assert [number for number, _ in queue(spool)] == [0, 1, 2]
+
+
 def test_each_placed_reading_is_marked_in_the_spool(machine, spool):
     notes = []
 
@@ -225,7 +304,7 @@ def test_each_placed_reading_is_marked_in_the_spool(machine, spool):
 
 
 def test_a_minute_between_our_clock_and_the_servers_is_a_warning(machine, caplog):
-    machine.clock.release(None)
+    machine.clock.release()
     for ahead_s in (30, -30):
         machine.clock.compare(START + ahead_s * SECOND)
         assert machine.clock.warning is None
@@ -241,7 +320,7 @@ def test_a_minute_between_our_clock_and_the_servers_is_a_warning(machine, caplog
 
 def test_the_machines_own_clocks_are_read():
     clock = Clock()
-    clock.release(None)
+    clock.release()
     stamp = clock.stamp()
     assert abs((datetime.now(UTC) - stamp.ts).total_seconds()) < 10
     assert read_boot_s() >= stamp.boot_s > 0
