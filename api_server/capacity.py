@@ -18,19 +18,21 @@ QUARTER = timedelta(minutes=15)
 MINUTES = 15
 TRUSTED_COVERAGE = 0.8
 EARLIEST_YEAR, LATEST_YEAR = 2020, 2200  # no sample lies outside
-ANSWER_S = 25  # without continuous aggregates a month is read sample by sample
 
 _QUARTERS = """
 SELECT bucket, avg_import_power_w, covered_minutes FROM p1_quarter_hourly
 WHERE device_id = %(device_id)s AND bucket >= %(start)s AND bucket < %(end)s ORDER BY bucket
 """
-# The meter's time of a peak is its quarter's end. The last one of a month is told after its end.
+# The meter's time of a peak is its quarter's end, give or take some seconds. The last one of a
+# month is told after its end; a meter that begins the next month tells 0 W for that same moment.
 _OFFICIAL = """
-SELECT official_peak_w, official_peak_ts FROM p1_quarter_hourly
+SELECT official_peak_w, official_peak_ts
+FROM p1_quarter_hourly, LATERAL (SELECT date_bin('15 minutes',
+    coalesce(official_peak_ts, bucket + interval '15 minutes') + interval '7.5 minutes',
+    '2020-01-01T00:00:00Z') AS quarter_end) AS peak
 WHERE device_id = %(device_id)s AND bucket >= %(start)s AND bucket < %(end)s + interval '1 day'
-    AND coalesce(official_peak_ts, bucket + interval '15 minutes') > %(start)s
-    AND coalesce(official_peak_ts, bucket + interval '15 minutes') <= %(end)s
-    AND official_peak_w IS NOT NULL
+    AND quarter_end > %(start)s AND quarter_end <= %(end)s
+    AND official_peak_w IS NOT NULL AND NOT (official_peak_w = 0 AND quarter_end = %(end)s)
 ORDER BY bucket DESC LIMIT 1
 """
 
@@ -59,7 +61,7 @@ def capacity(month: str) -> dict[str, Any]:
             cursor.execute(_OFFICIAL, values)
             return found, cursor.fetchone()
 
-        quarters, official = current_app.extensions["store"].run(work, ANSWER_S)
+        quarters, official = current_app.extensions["store"].read_history(work)
     peak = highest(quarters, datetime.now(UTC))
     official_w, official_ts = official or (None, None)
     return {

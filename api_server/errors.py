@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from api_server.store import DatabaseUnavailable
+from api_server.store import Busy, DatabaseUnavailable
 
 RETRY_AFTER_S = "5"
 TEXTS = {
@@ -50,6 +50,11 @@ def register(app: Flask) -> None:
     def no_database(error: DatabaseUnavailable) -> Response:
         app.logger.warning("database: %s", error, extra={"event": "database_unavailable"})
         detail = "The database gives no answer now; try again soon."
+        return known(Problem(503, detail, {"Retry-After": RETRY_AFTER_S}))
+
+    @app.errorhandler(Busy)
+    def too_many_readers(_error: Busy) -> Response:
+        detail = "Much history is being read already; try again soon."
         return known(Problem(503, detail, {"Retry-After": RETRY_AFTER_S}))
 
     @app.errorhandler(HTTPException)

@@ -19,6 +19,9 @@ from edge_agent.samples import KINDS, Kind
 
 ANSWER_S = 4
 LOCK_S = 2
+HISTORY_S = 25  # without continuous aggregates history is read sample by sample
+HISTORY_READS = 4  # at once and process, half of its threads: samples must still get in
+HISTORY_WAIT_S = 0.5
 TRIES = 3
 WORTH_A_LOOK = 50  # a smaller batch is inserted as quickly as it is looked for
 OPTIONS = (
@@ -61,6 +64,10 @@ class DatabaseUnavailable(Exception):
         self.passing = passing  # worth a second try at once
 
 
+class Busy(Exception):
+    """Too much history is being read already."""
+
+
 class Inserted(NamedTuple):
     """What became of a batch: rows new in the table, and known ones that came with other values."""
 
@@ -76,6 +83,7 @@ class Store:
         self._local = threading.local()
         # What this process has stored of each device: what is newer needs not be looked for.
         self._newest: dict[str, datetime] = {}
+        self._history = threading.BoundedSemaphore(HISTORY_READS)
 
     @contextmanager
     def connection(self, seconds: float = ANSWER_S) -> Iterator[Connection]:
@@ -112,6 +120,15 @@ class Store:
                 if not (error.passing and tries_left and time.monotonic() < ends - seconds / 4):
                     raise
         raise AssertionError("the last try returns or raises")
+
+    def read_history(self, work: Callable[[Any], Any]) -> Any:
+        """Like `run`, for what may take long; raises Busy as well."""
+        if not self._history.acquire(timeout=HISTORY_WAIT_S):
+            raise Busy
+        try:
+            return self.run(work, HISTORY_S)
+        finally:
+            self._history.release()
 
     def _drop(self) -> None:
         connection, self._local.connection = getattr(self._local, "connection", None), None

@@ -7,7 +7,7 @@ Gauges are averaged, counters are differenced, neither is ever summed.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any
@@ -175,8 +175,11 @@ def decode(
         for index, sample in enumerate(samples)
         if not isinstance(sample, dict)
     ]
-    if problems:
-        return {}, problems
+    if problems:  # the others are checked all the same
+        objects = [index for index, sample in enumerate(samples) if isinstance(sample, dict)]
+        _, more = decode(kind, [samples[index] for index in objects], now)
+        problems += [replace(problem, index=objects[problem.index]) for problem in more]
+        return {}, sorted(problems, key=lambda problem: problem.index)
     latest, columns = now + LEEWAY, {}
     readers = {**_READERS, "ts": _ts_until(latest)}
     for field, raw in zip((_DEVICE_ID, _TS, *kind.fields), _transposed(kind, samples), strict=True):
@@ -184,7 +187,7 @@ def decode(
         if values is None:
             values = _column(samples, field, readers[field.type], problems)
         columns[field.name] = values
-    if kind is P1 and not problems:
+    if kind is P1:
         problems.extend(_import_mismatches(columns))
     problems.sort(key=lambda problem: problem.index)
     return columns, problems
@@ -290,7 +293,7 @@ def _ts_until(latest: datetime) -> Callable[[Field, Any], datetime]:
 def _import_mismatches(columns: dict[str, list[Any]]) -> Iterator[Problem]:
     powers = zip(columns["power_w"], columns["import_power_w"], strict=True)
     for index, (power, imported) in enumerate(powers):
-        if imported != max(power, 0):
+        if None not in (power, imported) and imported != max(power, 0):
             yield Problem(index, "import_power_w", "must be power_w, or 0 if negative", "mismatch")
 
 

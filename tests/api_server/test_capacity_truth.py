@@ -23,7 +23,7 @@ from tests.servers import Api, Postgres, migrate, open_folder
 
 BRUSSELS = ZoneInfo("Europe/Brussels")
 QUARTER = timedelta(minutes=15)
-METERS = [f"meter{number}" for number in range(6)]
+METERS = [f"meter{number}" for number in range(7)]
 
 
 def truth(samples: list[dict], month: str, now: datetime) -> dict:
@@ -270,6 +270,22 @@ def test_a_peak_that_ended_at_midnight_on_the_first_belongs_to_the_month_before(
         assert_true(meter.capacity(month), month, truth(made, month, datetime.now(UTC)))
     assert meter.capacity("2026-01")["official_peak_ts"] == "2026-02-01T00:00:00+01:00"
     assert meter.capacity("2026-02")["official_peak_w"] is None
+
+
+def test_what_a_meter_tells_as_its_new_month_begins_does_not_replace_the_old_peak(meter):
+    first = local("2026-08-01T00:00:00")
+
+    def told(watts: int, peak_seconds: float, taken: datetime) -> dict:
+        at = format_time(first + timedelta(seconds=peak_seconds))
+        return sample(taken, 100, monthly_power_peak_w=watts, monthly_power_peak_ts=at)
+
+    made = [told(5000, -5 * 86_400, first - timedelta(days=1)), told(0, 0, first + QUARTER / 2)]
+    meter.post(made)
+    assert meter.capacity("2026-07")["official_peak_w"] == 5000
+    assert meter.capacity("2026-08")["official_peak_w"] is None
+    meter.post([told(7000, 3, first + 2 * QUARTER)])  # its clock is some seconds off
+    assert meter.capacity("2026-07")["official_peak_w"] == 7000
+    assert meter.capacity("2026-08")["official_peak_w"] is None
 
 
 def test_without_a_good_quarter_the_highest_one_is_told_with_its_coverage(meter):

@@ -1,17 +1,26 @@
-"""Too many requests of a token, too many wrong tokens of an address: 429, for them only."""
+"""Who asks too often, fails too often or reads too much waits: he only."""
 
 import random
 import secrets
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from api_server.limits import FAILED_LOGINS
-from tests.api_server.client import Client
+from api_server.store import HISTORY_READS
+from tests.api_server.client import INVERTER, METER, Client
 from tests.servers import Api, Redis, open_folder
 
 PATH = "/v1/realtime?device_id=roof"
+FRAME = "/v1/series?device_id=meter&frame=all"
 LIMIT = 5
+SLOW_HISTORY = """
+CREATE OR REPLACE FUNCTION p1_around(device text, since timestamptz, until timestamptz)
+RETURNS TABLE (bucket timestamptz, energy_import counter_span, energy_export counter_span)
+LANGUAGE plpgsql STABLE AS $$ BEGIN PERFORM pg_sleep(6); END $$
+"""
 
 
 @pytest.fixture
@@ -68,3 +77,21 @@ def test_without_redis_nobody_is_limited(limited, settings):
             client, _ = clients(api)
             redis.kill()
             assert {client.get(PATH).status for _ in range(3 * LIMIT)} == {404}
+
+
+def test_slow_readers_keep_no_samples_out(settings, postgres):
+    with open_folder("sunspool-slow-") as folder, Api(folder, settings) as api:
+        reader, roof = Client(api.url, "reader-token"), Client(api.url)
+        meter = Client(api.url, "meter-token")
+        assert meter.post(METER).status == 200
+        postgres.execute(SLOW_HISTORY, settings["DATABASE_URL"].rpartition("/")[2])
+        with ThreadPoolExecutor(18) as threads:
+            asked = [threads.submit(reader.get, FRAME) for _ in range(18)]
+            time.sleep(1)
+            assert not all(one.done() for one in asked)
+            assert roof.post(INVERTER).status == 200
+            assert not all(one.done() for one in asked)
+            answers = [one.result() for one in asked]
+        refused = [answer for answer in answers if answer.status == 503]
+        assert {answer.headers["Retry-After"] for answer in refused} == {"5"}
+        assert len(answers) > len(refused) >= 18 - 2 * HISTORY_READS

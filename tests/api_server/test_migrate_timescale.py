@@ -75,6 +75,7 @@ def test_community(timescale: Postgres) -> None:
     )
     assert sorted(name for name, _, _ in policies) == ROLLUPS
     assert {offset for _, _, offset in policies} == {None}
+    assert {interval for _, interval, _ in policies} == {"00:10:00"}
     widths = ["quarter_hourly", "hourly", "daily", "monthly"]
     order = [widths.index(name.partition("_")[2]) for name, _, _ in policies]
     assert order == sorted(order)
@@ -97,7 +98,7 @@ def test_apache(timescale_apache: Postgres) -> None:
     assert "skipped 0006_continuous_aggregates.sql: TimescaleDB here is the Apache" in first.stdout
     assert run(url).stdout == ""
     assert len(ask(url, "SELECT 1 FROM timescaledb_information.hypertables")) == 2
-    assert applied(url)[-1] == "quarter_views"
+    assert applied(url)[-1] == "parallel_views"
 
 
 def test_a_database_that_gains_timescaledb(timescale: Postgres, server_folder: Path) -> None:

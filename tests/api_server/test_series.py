@@ -266,6 +266,19 @@ def test_a_swapped_meter_and_an_impossible_jump(house: House) -> None:
     assert [hour["energy_import_kwh"] for hour in hours] == [1.0, 0.0, 0.1]
 
 
+def test_registers_that_move_once_a_minute_lose_nothing(house: House) -> None:
+    """At 12 kW, read every ten seconds, over the edges of quarters and hours."""
+    begin = datetime(2026, 6, 1, 8, tzinfo=UTC)
+    house.meter(
+        *(
+            ((begin + timedelta(seconds=10 * n)).isoformat(), 12_000, 100 + n // 6 * 0.2)
+            for n in range(2 * 360 + 1)
+        )
+    )
+    hours = house.series("meter", "frame=day&date=2026-06-01")
+    assert sum(hour["energy_import_kwh"] for hour in hours) == pytest.approx(24.0, abs=0.001)
+
+
 def test_the_open_end(house: House) -> None:
     """The running hour, day, month and year are there, not complete, and left out on demand."""
     now = datetime.now(BRUSSELS)

@@ -106,7 +106,7 @@ def pieces(kind: str, readings: list[tuple[datetime, float]]) -> list[tuple]:
 
     def step(before: tuple, after: tuple, hours: float) -> float:
         rise = after[1] - before[1]
-        return rise if 0 <= rise <= power / 1000 * hours + tick else 0.0
+        return rise if 0 <= rise <= power / 1000 * max(hours, 1 / 60) + tick else 0.0
 
     def hours(before: tuple, after: tuple) -> float:
         return (after[0] - before[0]) / timedelta(hours=1)
