@@ -4,6 +4,7 @@ import gzip
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -78,6 +79,7 @@ class Uploader:
         """Send one piece; returns how long to wait until the next pass, 0 for not at all."""
         self._batch = self._batch or self._next_batch()
         if self._batch is None:
+            self._ask_time()
             return self._settings.upload_interval_s
         piece = self._batch.pieces[0]
         try:
@@ -111,6 +113,12 @@ class Uploader:
             if self._spool.counts()["pending"] > 2 * self._limit:
                 entries = self._spool.peek(self._limit, newest=True)
         return Batch(entries, more) if entries else None
+
+    def _ask_time(self) -> None:
+        """Ask the server for its time while all that waits is held for want of one."""
+        if self._spool.counts()["pending"]:
+            with suppress(NoAnswer):
+                self._send([])
 
     def _choose_anew(self) -> None:
         self._batch, self._newest_at = None, float("-inf")

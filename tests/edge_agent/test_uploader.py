@@ -5,6 +5,7 @@ from time import monotonic
 
 import pytest
 
+from edge_agent.clock import Stamp
 from edge_agent.uploader import Backoff
 from tests.edge_agent.agent import TOKEN, sample
 from tests.simulators.ingest_server import (
@@ -33,6 +34,17 @@ def test_the_request_is_what_the_contract_says(site, server):
     assert "content-encoding" not in request.headers
     assert request.samples == [sample(number) for number in range(3)]
     assert abs((datetime.now(UTC) - one.heard[0]).total_seconds()) < 60
+
+
+def test_the_servers_time_is_asked_for_while_all_readings_are_held(site, server):
+    one = site(count=0)
+    one.uploader.tick()
+    assert server.requests == []
+    one.spool.enqueue(sample(0), Stamp(datetime.now(UTC), 1.0, "this boot", synced=False))
+    assert one.uploader.tick() == one.settings.upload_interval_s
+    assert one.sizes == [0]
+    assert len(one.heard) == 1
+    assert (one.pending, one.uploader.error) == (1, None)
 
 
 def test_a_large_body_is_gzip_and_plain_from_then_on_after_415(site, server):
