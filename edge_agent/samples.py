@@ -170,17 +170,16 @@ def decode(
     or their default. With any problem the columns are of no use; every bad sample has at least
     one. `device_id` is checked for its form only.
     """
-    problems = [
-        Problem(index, "device_id", "each sample must be a JSON object", "object_type")
-        for index, sample in enumerate(samples)
-        if not isinstance(sample, dict)
-    ]
-    if problems:  # the others are checked all the same
-        objects = [index for index, sample in enumerate(samples) if isinstance(sample, dict)]
-        _, more = decode(kind, [samples[index] for index in objects], now)
-        problems += [replace(problem, index=objects[problem.index]) for problem in more]
+    objects = [index for index, sample in enumerate(samples) if isinstance(sample, dict)]
+    if len(objects) < len(samples):
+        _, problems = decode(kind, [samples[index] for index in objects], now)
+        problems = [replace(problem, index=objects[problem.index]) for problem in problems]
+        for index in sorted(set(range(len(samples))) - set(objects)):
+            problems.append(
+                Problem(index, "device_id", "a sample must be an object", "object_type")
+            )
         return {}, sorted(problems, key=lambda problem: problem.index)
-    latest, columns = now + LEEWAY, {}
+    latest, columns, problems = now + LEEWAY, {}, []
     readers = {**_READERS, "ts": _ts_until(latest)}
     for field, raw in zip((_DEVICE_ID, _TS, *kind.fields), _transposed(kind, samples), strict=True):
         values = _plain(field, raw, latest)

@@ -7,7 +7,6 @@ by the first call that succeeds. So a full disk never stops the agent and never 
 confirmation; at worst a confirmed reading is sent again, which the server recognises.
 """
 
-import json
 import logging
 import os
 import threading
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from edge_agent.logs import event
 from edge_agent.samples import parse_time
@@ -27,7 +26,7 @@ from edge_agent.spool_errors import SpoolBroken, SpoolError, SpoolLocked
 from edge_agent.spool_file import SpoolFile
 from edge_agent.spool_folder import forget_retry_request, is_retry_requested, make_folder
 from edge_agent.spool_lock import lock
-from edge_agent.spool_row import DAMAGED, Row, at_time, make_row
+from edge_agent.spool_row import DAMAGED, Entry, Held, Row, at_time, make_row
 
 __all__ = ["Entry", "Held", "Spool", "SpoolBroken", "SpoolError", "SpoolLocked"]
 
@@ -38,27 +37,6 @@ FIRST_CHORES_S = 5.0
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-
-
-class Entry(NamedTuple):
-    """A reading to be sent, as JSON, and the id that confirms it."""
-
-    id: int
-    payload: bytes
-
-    @property
-    def sample(self) -> dict[str, Any]:
-        """The reading itself."""
-        return json.loads(self.payload)
-
-
-class Held(NamedTuple):
-    """A reading whose wall time can not be trusted yet."""
-
-    id: int
-    ts: str
-    boot_id: str
-    boot_s: float
 
 
 class Spool:

@@ -1,8 +1,7 @@
-"""The spool's database file: one SQLite connection, its schema, and every statement run on it.
+"""The spool's database file: one SQLite connection and every statement run on it.
 
-A row of `samples` is a reading that waits for its confirmation, `set_aside` holds what the server
-refused or the disk damaged, `meta` the counters. A plain insert writes no counter: ids are dense,
-so the number of waiting rows is the one saved with the last deletion plus the ids given since.
+A plain insert writes no counter: ids are dense, so the number of waiting rows is the one saved with
+the last deletion plus the ids given since.
 """
 
 import os
@@ -25,28 +24,9 @@ from edge_agent.spool_counters import (
 from edge_agent.spool_errors import SpoolCorrupt, SpoolError, SpoolFull, named_errors
 from edge_agent.spool_folder import create_file, log_of, sync_directory
 from edge_agent.spool_row import COLUMNS, Row
+from edge_agent.spool_schema import SCHEMA
 from edge_agent.sqlite_pages import is_log_damaged
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS samples (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    ts TEXT NOT NULL,
-    boot_id TEXT NOT NULL,
-    boot_s REAL NOT NULL,
-    held INTEGER NOT NULL CHECK (held IN (0, 1)),
-    note TEXT,
-    crc INTEGER NOT NULL,
-    payload BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS held ON samples (id) WHERE held = 1;
-CREATE TABLE IF NOT EXISTS set_aside (
-    number INTEGER PRIMARY KEY,
-    reason TEXT NOT NULL,
-    id INTEGER, ts TEXT, boot_id TEXT, boot_s REAL, held INTEGER, note TEXT, crc INTEGER,
-    payload BLOB
-);
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-"""
 PAGE_SIZE = 1024  # a third of the bytes written per reading with 4096: what wears out a card
 LOG_PAGES = 1600  # then it is moved into the file; it keeps its length and is overwritten in place
 CHECKED_MB = 64  # a larger file is not read from end to end before work starts

@@ -1,4 +1,4 @@
-"""One row of the spool: a reading as JSON, when it was taken, and a checksum of both."""
+"""One row of the spool, a reading with its checksum, and what others are given of it."""
 
 import json
 import zlib
@@ -37,6 +37,27 @@ class Row(NamedTuple):
         if self.good:
             return self.sample
         return self.payload.decode(errors="replace") if isinstance(self.payload, bytes) else None
+
+
+class Entry(NamedTuple):
+    """A reading to be sent, as JSON, and the id that confirms it."""
+
+    id: int
+    payload: bytes
+
+    @property
+    def sample(self) -> dict[str, Any]:
+        """The reading itself."""
+        return json.loads(self.payload)
+
+
+class Held(NamedTuple):
+    """A reading whose wall time can not be trusted yet."""
+
+    id: int
+    ts: str
+    boot_id: str
+    boot_s: float
 
 
 def _checksum(
