@@ -175,9 +175,7 @@ def decode(
         _, problems = decode(kind, [samples[index] for index in objects], now)
         problems = [replace(problem, index=objects[problem.index]) for problem in problems]
         for index in sorted(set(range(len(samples))) - set(objects)):
-            problems.append(
-                Problem(index, "device_id", "a sample must be an object", "object_type")
-            )
+            problems.append(Problem(index, "device_id", "a sample must be an object", "object"))
         return {}, sorted(problems, key=lambda problem: problem.index)
     latest, columns, problems = now + LEEWAY, {}, []
     readers = {**_READERS, "ts": _ts_until(latest)}
