@@ -20,6 +20,7 @@ NAME = "Ingest: batches of 500, one connection"
 BATCH, BATCHES = 500, 20
 NAMES = ", ".join(SUNGROW.columns)
 INSERT = f"INSERT INTO sungrow_samples ({NAMES}) VALUES %s ON CONFLICT DO NOTHING"
+REST = "only the rows' way into the tables is saved: JSON, checks, wire and comparison stay"
 COPY = f"COPY sungrow_samples ({NAMES}) FROM STDIN"
 
 
@@ -38,7 +39,7 @@ def run(rounds: int) -> list[Row]:
     return [
         _row(laps, "ingest over HTTP", "http", "execute_values", note),
         _row(laps, "ingest over HTTP", "http", "copy", note),
-        _row(laps, "a batch that is there already", "again", "http", note),
+        _row(laps, "a batch that is there already", "again", "http", REST),
     ]
 
 
