@@ -20,7 +20,14 @@ class JsonLines(logging.Formatter):
 
     def __init__(self, secrets: Iterable[str] = ()):
         super().__init__()
-        self.secrets = {secret for secret in secrets if len(secret) >= SHORTEST_MASKED}
+        self.secrets: frozenset[str] = frozenset()
+        for secret in secrets:
+            self.mask(secret)
+
+    def mask(self, secret: str) -> None:
+        """Mask one more secret from now on."""
+        if len(secret) >= SHORTEST_MASKED:
+            self.secrets |= {secret}
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its newline."""
@@ -51,8 +58,8 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> None:
 def mask(secret: str) -> None:
     """Mask one more secret from now on."""
     for handler in logging.getLogger().handlers:
-        if isinstance(handler.formatter, JsonLines) and len(secret) >= SHORTEST_MASKED:
-            handler.formatter.secrets = handler.formatter.secrets | {secret}
+        if isinstance(handler.formatter, JsonLines):
+            handler.formatter.mask(secret)
 
 
 def event(log: logging.Logger, level: int, name: str, msg: str, **fields: Any) -> None:

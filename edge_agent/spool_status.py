@@ -43,7 +43,7 @@ def retry_set_aside(path: Path | str, max_mb: int) -> int | None:
     try:
         count = spool.retry()
         if count is None:
-            raise SpoolError(f"{path} can not be written now: {spool.trouble}")
+            raise SpoolError(f"{path} can not be written now")
         return count
     finally:
         spool.close()

@@ -4,7 +4,6 @@ import gzip
 import logging
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -78,11 +77,12 @@ class Uploader:
     def tick(self) -> float:
         """Send one piece; returns how long to wait until the next pass, 0 for not at all."""
         self._batch = self._batch or self._next_batch()
-        if self._batch is None:
-            self._ask_time()
+        if self._batch is None and not self._spool.counts()["pending"]:
             return self._settings.upload_interval_s
-        piece = self._batch.pieces[0]
         try:
+            if self._batch is None:
+                return self._ask_time()
+            piece = self._batch.pieces[0]
             verdict = self._send(piece)
             return self._obey(verdict, piece)
         except NoAnswer as error:
@@ -114,11 +114,17 @@ class Uploader:
                 entries = self._spool.peek(self._limit, newest=True)
         return Batch(entries, more) if entries else None
 
-    def _ask_time(self) -> None:
+    def _ask_time(self) -> float:
         """Ask the server for its time while all that waits is held for want of one."""
-        if self._spool.counts()["pending"]:
-            with suppress(NoAnswer):
-                self._send([])
+        verdict = self._send([])
+        if verdict.meaning is not Meaning.CONFIRMED:
+            return self._hold(verdict.cause, verdict, login=verdict.meaning is Meaning.LOGIN)
+        self._be_well()
+        return self._settings.upload_interval_s
+
+    def _be_well(self) -> None:
+        self._backoff.reset()
+        self.error, self.backoff_s = None, 0.0
 
     def _choose_anew(self) -> None:
         self._batch, self._newest_at = None, float("-inf")
@@ -174,8 +180,7 @@ class Uploader:
         if len(piece) >= self._limit:
             grown = self._limit + max(1, self._limit // 20)
             self._limit = min(grown, self._settings.batch_size)
-        self._backoff.reset()
-        self.error, self.backoff_s = None, 0.0
+        self._be_well()
         logs.event(
             log,
             logging.INFO,

@@ -51,7 +51,7 @@ put_timescaledb() {
     loaded=$(sql <<<'SHOW shared_preload_libraries')
     [[ $loaded != *timescaledb* ]] || return 0
     put_file 644 postgres:postgres "$(preload_file)" <<END
-# Written by sunspool: TimescaleDB has to be there when PostgreSQL starts.
+# TimescaleDB has to be there when PostgreSQL starts.
 shared_preload_libraries = '${loaded:+$loaded,}timescaledb'
 END
     act 'restart PostgreSQL' systemctl restart "postgresql@$PG_VERSION-$PG_CLUSTER"

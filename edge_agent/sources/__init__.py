@@ -11,8 +11,6 @@ Sample = dict[str, Any]
 class Source(Protocol):
     """One device: `read` asks it once and returns a normalised sample, as JSON values."""
 
-    kind: str
-
     def read(self) -> Sample:
         """Return a new sample; raises NothingNew or SourceError."""
 

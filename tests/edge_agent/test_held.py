@@ -1,8 +1,6 @@
 """Held readings get their time piece by piece, and also where the disk is full or dead."""
 
-import os
 import sqlite3
-import subprocess
 import time
 from contextlib import closing, contextmanager
 
@@ -28,18 +26,6 @@ def spool(path):
     spool = Spool(path)
     yield spool
     spool.close()
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 6 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("only root can mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 def fill(folder):

@@ -78,8 +78,6 @@ def test_a_failed_poll_of_a_long_interval_is_tried_again_after_the_quiet_it_need
 class Device:
     """A source whose next readings are told in advance."""
 
-    kind = "sungrow"
-
     def __init__(self, clock, *answers):
         self._clock = clock
         self.answers = list(answers)

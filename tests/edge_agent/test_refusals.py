@@ -130,7 +130,10 @@ def test_the_count_of_the_day_survives_a_restart(site, server):
 def test_an_allowance_that_the_disk_has_damaged_begins_anew(site, kept):
     spool = site(count=0).spool
     spool.set_meta("set_aside_today", kept)
-    Allowance(spool).spend(10)
+    allowance = Allowance(spool)
+    allowance.spend(10)
+    with pytest.raises(ServerSuspected):
+        allowance.spend(1)
 
 
 def test_a_day_allows_one_percent_but_at_least_10_and_at_most_100(site):

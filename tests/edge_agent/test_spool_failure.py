@@ -132,29 +132,21 @@ def test_a_spool_without_the_right_to_write_is_refused_at_the_start(tmp_path, de
     assert "readonly" in done.stdout or "ermission" in done.stdout or "unable" in done.stdout
 
 
-def test_a_disk_that_turned_read_only_is_waited_for(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("only root can mount a disk")
-    try:
-        path = folder / "spool.db"
-        spool = Spool(path)
-        spool.enqueue(reading(0))
-        spool.close()
-        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
-        spool = Spool(path)
-        assert spool.enqueue(reading(1)) is False
-        assert spool.status()["pending"] == 1
-        subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
-        time.sleep(REOPEN_AFTER_S)
-        assert spool.enqueue(reading(2)) is True
-        assert spool.status()["pending"] == 3
-        spool.close()
-        assert numbers(path) == [0, 1, 2]
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
+def test_a_disk_that_turned_read_only_is_waited_for(small_disk):
+    path = small_disk / "spool.db"
+    spool = Spool(path)
+    spool.enqueue(reading(0))
+    spool.close()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    spool = Spool(path)
+    assert spool.enqueue(reading(1)) is False
+    assert spool.status()["pending"] == 1
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    time.sleep(REOPEN_AFTER_S)
+    assert spool.enqueue(reading(2)) is True
+    assert spool.status()["pending"] == 3
+    spool.close()
+    assert numbers(path) == [0, 1, 2]
 
 
 @pytest.fixture

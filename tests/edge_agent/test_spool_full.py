@@ -2,27 +2,12 @@
 
 import logging
 import os
-import subprocess
 import time
 from collections import Counter
-
-import pytest
 
 from edge_agent import spool as spool_module
 from edge_agent.spool import Spool
 from tests.edge_agent.readings import meter_reading, reading
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 16 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("only root can mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 def occupy(folder, leave=0):

@@ -45,6 +45,9 @@ def test_the_servers_time_is_asked_for_while_all_readings_are_held(site, server)
     assert one.sizes == [0]
     assert len(one.heard) == 1
     assert (one.pending, one.uploader.error) == (1, None)
+    server.say(Reply(401))
+    assert one.uploader.tick() == one.settings.max_backoff_s
+    assert "401" in one.uploader.error
 
 
 def test_a_large_body_is_gzip_and_plain_from_then_on_after_415(site, server):

@@ -25,8 +25,6 @@ _log = logging.getLogger(__name__)
 class P1Source:
     """Reads the meter with one request per sample; opens its connection on the first."""
 
-    kind = "p1"
-
     def __init__(
         self,
         settings: Any,

@@ -31,8 +31,6 @@ _log = logging.getLogger(__name__)
 class SungrowSource:
     """Reads the inverter; connects on the first read and keeps the connection."""
 
-    kind = "sungrow"
-
     def __init__(
         self,
         settings: Any,
