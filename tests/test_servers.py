@@ -116,8 +116,11 @@ def test_servers_end_with_the_process_that_started_them(server_folder: Path, ser
     assert done.returncode == -9
 
 
-def test_a_free_port_is_free():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", free_port()))
-        listener.listen()
-        assert listener.getsockname()[1] < 32768
+def test_a_free_port_is_kept_for_the_server_that_asked():
+    port = free_port()
+    assert port < 32768
+    with socket.socket() as another, pytest.raises(OSError, match="in use"):
+        another.bind(("127.0.0.1", port))
+    for _ in range(2):  # it may be started again there
+        with socket.create_server(("127.0.0.1", port)):
+            socket.create_connection(("127.0.0.1", port), 5).close()

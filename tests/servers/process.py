@@ -8,11 +8,15 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+PORTS_HELD = 100  # of the latest; the older ones have their server, or need none any more
+
+_held: deque[socket.socket] = deque()
 
 
 class ServerFailed(Exception):
@@ -20,15 +24,24 @@ class ServerFailed(Exception):
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on, outside the range outgoing connections take."""
+    """A loopback port that nobody has, outside the range outgoing connections take.
+
+    It stays bound here, so that nobody else is given it before the server listens there: that
+    needs SO_REUSEADDR, which servers set and this search for a free one does not.
+    """
     while True:
         port = random.randrange(20000, 32000)
-        with socket.socket() as probe:
-            # As servers do: a port whose old connections still linger is free for them.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return port
+        holder = socket.socket()
+        try:
+            holder.bind(("127.0.0.1", port))
+        except OSError:
+            holder.close()
+            continue
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _held.append(holder)
+        if len(_held) > PORTS_HELD:
+            _held.popleft().close()
+        return port
 
 
 def _everybody_enters(folder: Path) -> bool:
