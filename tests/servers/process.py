@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PORTS_HELD = 100  # of the latest; the older ones have their server, or need none any more
 
-_held: deque[socket.socket] = deque()
+_held: deque[int] = deque()  # file descriptors, closed when the process ends
 
 
 class ServerFailed(Exception):
@@ -38,9 +38,9 @@ def free_port() -> int:
             holder.close()
             continue
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _held.append(holder)
+        _held.append(holder.detach())
         if len(_held) > PORTS_HELD:
-            _held.popleft().close()
+            os.close(_held.popleft())
         return port
 
 
