@@ -1,13 +1,17 @@
 """Every answer that is not the one asked for: JSON with a `detail`, never a page, never an echo."""
 
+import logging
+import time
 from typing import Any, NoReturn
 
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from api_server.store import Busy, DatabaseUnavailable
+from edge_agent import logs
 
 RETRY_AFTER_S = "5"
+BUSY_LOG_S = 60  # a page that asks again and again must not fill the log
 TEXTS = {
     400: "The request is not valid HTTP.",
     404: "There is nothing at this path.",
@@ -38,6 +42,7 @@ def problem(status: int, detail: Any, **headers: str) -> NoReturn:
 def register(app: Flask) -> None:
     """Answer every error of the app with JSON."""
     app.response_class = Answer
+    quiet_until = 0.0
 
     @app.errorhandler(Problem)
     def known(error: Problem) -> Response:
@@ -54,7 +59,11 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(Busy)
     def too_many_readers(_error: Busy) -> Response:
+        nonlocal quiet_until
         detail = "Much history is being read already; try again soon."
+        if time.monotonic() >= quiet_until:
+            quiet_until = time.monotonic() + BUSY_LOG_S
+            logs.event(app.logger, logging.WARNING, "busy", "too many read history at once")
         return known(Problem(503, detail, {"Retry-After": RETRY_AFTER_S}))
 
     @app.errorhandler(HTTPException)

@@ -20,8 +20,11 @@ from edge_agent.samples import KINDS, Kind
 ANSWER_S = 4
 LOCK_S = 2
 HISTORY_S = 25  # without continuous aggregates history is read sample by sample
-HISTORY_READS = 4  # at once and process, half of its threads: samples must still get in
-HISTORY_WAIT_S = 0.5
+# At once and process. With those that wait for their turn they leave two of its threads to
+# samples: whoever comes beyond is sent away.
+HISTORY_READS = 4
+HISTORY_WAITING = 2
+HISTORY_WAIT_S = 3
 TRIES = 3
 WORTH_A_LOOK = 50  # a smaller batch is inserted as quickly as it is looked for
 OPTIONS = (
@@ -83,6 +86,7 @@ class Store:
         self._local = threading.local()
         # What this process has stored of each device: what is newer needs not be looked for.
         self._newest: dict[str, datetime] = {}
+        self._admitted = threading.BoundedSemaphore(HISTORY_READS + HISTORY_WAITING)
         self._history = threading.BoundedSemaphore(HISTORY_READS)
 
     @contextmanager
@@ -123,12 +127,8 @@ class Store:
 
     def read_history(self, work: Callable[[Any], Any]) -> Any:
         """Like `run`, for what may take long; raises Busy as well."""
-        if not self._history.acquire(timeout=HISTORY_WAIT_S):
-            raise Busy
-        try:
+        with _place(self._admitted, 0), _place(self._history, HISTORY_WAIT_S):
             return self.run(work, HISTORY_S)
-        finally:
-            self._history.release()
 
     def _drop(self) -> None:
         connection, self._local.connection = getattr(self._local, "connection", None), None
@@ -181,6 +181,16 @@ class Store:
 
         row = self.run(work)
         return dict(zip(kind.columns, row, strict=True)) if row else None
+
+
+@contextmanager
+def _place(places: threading.Semaphore, seconds: float) -> Iterator[None]:
+    if not places.acquire(timeout=seconds):
+        raise Busy
+    try:
+        yield
+    finally:
+        places.release()
 
 
 def _passing(error: psycopg2.Error, fresh: bool) -> bool:
