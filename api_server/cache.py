@@ -26,6 +26,14 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then
     redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 end
 """
+# One more under a key that lives so many seconds from the first on.
+COUNT = """
+local count = redis.call('INCR', KEYS[1])
+if count == 1 then
+    redis.call('EXPIRE', KEYS[1], ARGV[1])
+end
+return count
+"""
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +69,7 @@ class Cache:
 
     def count(self, key: str, seconds: int) -> int:
         """One more of something; how many there were. 0 when Redis can not say."""
-
-        def increment(server: redis.Redis) -> int:
-            both = server.pipeline(transaction=False)
-            both.set(key, 0, ex=seconds, nx=True)
-            both.incr(key)
-            return int(both.execute()[1])
-
-        return self._ask(increment) or 0
+        return self._ask(lambda server: int(server.eval(COUNT, 1, key, seconds))) or 0
 
     def healthy(self) -> bool:
         """Whether Redis answers now; it is asked even while it rests."""
@@ -101,7 +102,8 @@ class Cache:
                 self._url,
                 socket_timeout=TIMEOUT_S,
                 socket_connect_timeout=TIMEOUT_S,
-                retry=Retry(NoBackoff(), 1),  # it may have broken while nobody used it
+                # It may have broken while nobody used it; who is silent is not asked again.
+                retry=Retry(NoBackoff(), 1, (redis.ConnectionError,)),
                 protocol=2,
                 single_connection_client=True,
             )

@@ -167,6 +167,29 @@ def test_a_frozen_redis_costs_a_tenth_of_a_second_and_then_nothing(server):
     assert cache.healthy()
 
 
+def test_a_redis_that_is_silent_is_asked_once(server):
+    caches = [Cache(server.url, 5) for _ in range(3)]
+    assert [cache.count("requests:x", 60) for cache in caches] == [1, 2, 3]
+    server.pause()
+    try:
+        waited = []
+        for cache in caches:
+            start = time.monotonic()
+            assert cache.count("requests:x", 60) == 0
+            waited.append(time.monotonic() - start)
+    finally:
+        server.resume()
+    assert min(waited) < 2 * TIMEOUT_S
+
+
+def test_one_connection_is_enough(server, direct):
+    cache = Cache(f"{server.url}?max_connections=1", 7)
+    cache.fill("roof", cache.lease("roof"), SAMPLE)
+    assert cache.get("roof") == SAMPLE
+    assert [cache.count("requests:x", 60) for _ in range(3)] == [1, 2, 3]
+    assert 0 < direct.ttl("requests:x") <= 60
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
