@@ -267,12 +267,12 @@ def test_a_swapped_meter_and_an_impossible_jump(house: House) -> None:
 
 
 def test_registers_that_move_once_a_minute_lose_nothing(house: House) -> None:
-    """At 12 kW, read every ten seconds, over the edges of quarters and hours."""
+    """At 12 kW, read every five seconds, over the edges of quarters and hours."""
     begin = datetime(2026, 6, 1, 8, tzinfo=UTC)
     house.meter(
         *(
-            ((begin + timedelta(seconds=10 * n)).isoformat(), 12_000, 100 + n // 6 * 0.2)
-            for n in range(2 * 360 + 1)
+            ((begin + timedelta(seconds=5 * n)).isoformat(), 12_000, 100 + n // 12 * 0.2)
+            for n in range(2 * 720 + 1)
         )
     )
     hours = house.series("meter", "frame=day&date=2026-06-01")
