@@ -9,7 +9,7 @@ import pytest
 from api_server import timescale as editions
 from tests.api_server import history
 from tests.api_server.test_migrate import applied, ask, change, refusal, run
-from tests.servers import Postgres
+from tests.servers import ROOT, Postgres
 
 ROLLUPS = [
     f"{kind}_{width}"
@@ -22,6 +22,17 @@ NUMBERS = {
     "p1": "bucket, sample_count, round(avg_power_w::numeric, 6), max_power_w,"
     " round((energy_import).kwh::numeric, 6), (energy_export).last_kwh",
 }
+
+POLICIES = (
+    "FROM timescaledb_information.jobs WHERE proc_name = 'policy_refresh_continuous_aggregate'"
+)
+OLD_NAMES = """
+CREATE TEMP VIEW old_jobs AS
+SELECT job_id, proc_name, initial_start, materialization_hypertable_schema AS hypertable_schema,
+    materialization_hypertable_name AS hypertable_name
+FROM timescaledb_information.jobs AS job JOIN timescaledb_information.continuous_aggregates
+    ON (job.hypertable_schema, job.hypertable_name) = (view_schema, view_name);
+"""
 
 
 def caggs(url: str) -> list[str]:
@@ -43,11 +54,7 @@ def contents(url: str) -> dict[str, list[tuple]]:
 
 def refresh(url: str) -> None:
     """Run the policies once, by their numbers."""
-    jobs = ask(
-        url,
-        "SELECT job_id FROM timescaledb_information.jobs"
-        " WHERE proc_name = 'policy_refresh_continuous_aggregate' ORDER BY 1",
-    )
+    jobs = ask(url, f"SELECT job_id {POLICIES} ORDER BY 1")
     conn = psycopg2.connect(url)
     conn.autocommit = True
     with conn.cursor() as cursor:
@@ -69,22 +76,38 @@ def test_community(timescale: Postgres) -> None:
     assert chunks.count(("7 days",)) == 2
     policies = ask(
         url,
-        "SELECT hypertable_name, schedule_interval::text, config->>'start_offset'"
+        "SELECT hypertable_name, schedule_interval::text, config->>'start_offset',"
+        " extract(minute FROM initial_start)::integer"
         " FROM timescaledb_information.jobs"
         " WHERE proc_name = 'policy_refresh_continuous_aggregate' ORDER BY job_id",
     )
-    assert sorted(name for name, _, _ in policies) == ROLLUPS
-    assert {offset for _, _, offset in policies} == {None}
-    assert {interval for _, interval, _ in policies} == {"00:10:00"}
+    assert sorted(name for name, *_ in policies) == ROLLUPS
+    assert {offset for _, _, offset, _ in policies} == {None}
+    assert {interval for _, interval, _, _ in policies} == {"00:10:00"}
     widths = ["quarter_hourly", "hourly", "daily", "monthly"]
-    order = [widths.index(name.partition("_")[2]) for name, _, _ in policies]
+    order = [widths.index(name.partition("_")[2]) for name, *_ in policies]
     assert order == sorted(order)
+    assert [minute for *_, minute in policies] == [0, 0, 3, 3, 6, 6, 8, 8]
     compression = ask(
         url,
         "SELECT config->>'compress_after' FROM timescaledb_information.jobs"
         " WHERE proc_name = 'policy_compression'",
     )
     assert compression == [("100 days",)] * 2
+
+
+def test_policies_as_older_versions_name_them(timescale: Postgres) -> None:
+    """By the table below the view; a policy that is not there is an error."""
+    url = timescale.create_database()
+    run(url)
+    text = (ROOT / "sql/0010_prompt_refresh.sql").read_text()
+    hourly = f"SELECT alter_job(job_id, schedule_interval => interval '1 hour') {POLICIES}"
+    change(url, hourly)
+    change(url, OLD_NAMES + text.replace("timescaledb_information.jobs", "old_jobs"))
+    assert ask(url, f"SELECT schedule_interval::text {POLICIES}") == [("00:10:00",)] * 8
+    change(url, "SELECT remove_continuous_aggregate_policy('p1_daily')")
+    with pytest.raises(psycopg2.errors.RaiseException, match="p1_daily"):
+        change(url, text)
 
 
 def test_apache(timescale_apache: Postgres) -> None:
