@@ -3,6 +3,7 @@
 What a file needs of the database stands on its first lines (`-- requires: timescaledb`); a file
 whose needs are not met is skipped, shown, and applied by a later run when they are. A file that
 says `-- run again: for another zone` is fit to run again: a rebuild runs it, if it was applied.
+`-- rollups: anew` asks for a rebuild where continuous aggregates keep what an older rule made.
 """
 
 import argparse
@@ -31,6 +32,7 @@ __all__ = ["SchemaProblem", "check", "main", "pending"]
 LOCK = 0x53756E73706F6F6C  # "Sunspool": one migration at a time in a database
 CONNECT_S = 10
 RUN_AGAIN = "-- run again: for another zone\n"
+ANEW = "-- rollups: anew\n"
 log = logging.getLogger("api_server.migrate")
 
 
@@ -153,6 +155,8 @@ class Run:
             reason = self._lack(migration)
             if reason is None:
                 self._execute_file(migration)
+                if ANEW in migration.text and not self.edition.lack("continuous aggregates"):
+                    self._run_again(past)
                 self._execute(
                     "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)",
                     (migration.version, migration.name, migration.checksum),
@@ -171,15 +175,18 @@ class Run:
             print(f"skipped {migration.file}: {reason}", flush=True)  # noqa: T201
 
     def _rebuild(self, past: ledger.Ledger) -> None:
-        """Run every applied file that says it depends on the zone again, in one transaction."""
         with self._transaction():
-            for migration in self.migrations:
-                applied = migration.version in past.applied and RUN_AGAIN in migration.text
-                if applied and not self._lack(migration):  # or others have taken their place
-                    self._execute_file(migration)
+            self._run_again(past)
             self._grant()
             self._remember_zone()
         print(f"rebuilt the rollups for {self.zone}")  # noqa: T201
+
+    def _run_again(self, past: ledger.Ledger) -> None:
+        """Run what makes the rollups again, if it was applied before this run."""
+        for migration in self.migrations:
+            applied = migration.version in past.applied and RUN_AGAIN in migration.text
+            if applied and not self._lack(migration):  # or others have taken their place
+                self._execute_file(migration)
 
     def _lack(self, migration: Migration) -> str | None:
         reasons = map(self.edition.lack, migration.needs)

@@ -1,3 +1,4 @@
+-- rollups: anew
 -- A counter may be read more often than its registers move: older meters renew them every 10 s,
 -- a slow device every minute. So no step is judged by less than a minute.
 CREATE OR REPLACE FUNCTION counter_step(

@@ -1,11 +1,13 @@
 """An API under gunicorn on a migrated database, and who asks it."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.api_server.client import READERS, TOKENS, Client
-from tests.servers import Api, Postgres, Redis, open_folder
+from tests.servers import ROOT, Api, Postgres, Redis, open_folder
 
 
 @pytest.fixture
@@ -41,3 +43,11 @@ def shared_api(postgres: Postgres, redis: Redis, _template: str) -> Iterator[Api
 def roof(shared_api: Api) -> Client:
     """The inverter's client."""
     return Client(shared_api.url)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the program whose migrations may be changed."""
+    for part in ("api_server", "edge_agent", "sql"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("*.pyc"))
+    return tmp_path

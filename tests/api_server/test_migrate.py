@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,14 +62,6 @@ def change(url: str, statement: str) -> None:
 def applied(url: str) -> list[str]:
     """The names of the applied migrations, in order."""
     return [name for (name,) in ask(url, "SELECT name FROM schema_migrations ORDER BY version")]
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """A copy of the program whose migrations may be changed."""
-    for part in ("api_server", "edge_agent", "sql"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("*.pyc"))
-    return tmp_path
 
 
 def test_an_empty_database_is_migrated_once(database: str) -> None:

@@ -110,6 +110,33 @@ def test_policies_as_older_versions_name_them(timescale: Postgres) -> None:
         change(url, text)
 
 
+def test_a_new_rule_holds_for_old_samples_too(timescale: Postgres, copy: Path) -> None:
+    """What was refreshed before the rule changed agrees with what is computed from then on."""
+    for file in (copy / "sql").glob("*.sql"):
+        if file.name >= "0008":
+            file.unlink()
+    url = timescale.create_database()
+    run(url, folder=copy)
+    change(
+        url,
+        "INSERT INTO p1_samples (device_id, ts, power_w, import_power_w, energy_import_kwh)"
+        " SELECT 'meter', '2026-06-01T08:00Z'::timestamptz + n * interval '5 s', 12000, 12000,"
+        " 100 + n / 12 * 0.2 FROM generate_series(0, 1440) AS n",
+    )
+    refresh(url)
+    energy = "SELECT round(sum((energy_import).kwh)::numeric, 3)::text FROM "
+    assert ask(url, energy + "p1_daily") < [("24.000",)]  # a register once a minute: steps lost
+    done = run(url)
+    assert (done.returncode, done.stderr) == (0, "")
+    for _ in range(2):
+        assert ask(url, energy + "p1_daily") == [("24.000",)]
+        assert ask(url, energy + "p1_monthly") == [("24.000",)]
+        refresh(url)
+    assert ask(url, f"SELECT DISTINCT schedule_interval::text {POLICIES}") == [("00:10:00",)]
+    role = timescale.url(url.rpartition("/")[2], "sunspool")
+    assert ask(role, "SELECT count(*) FROM p1_daily") == [(1,)]
+
+
 def test_apache(timescale_apache: Postgres) -> None:
     """Hypertables and views; what is skipped says why."""
     url = timescale_apache.create_database()
