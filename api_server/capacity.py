@@ -24,16 +24,31 @@ SELECT bucket, avg_import_power_w, covered_minutes FROM p1_quarter_hourly
 WHERE device_id = %(device_id)s AND bucket >= %(start)s AND bucket < %(end)s ORDER BY bucket
 """
 # The meter's time of a peak is its quarter's end, give or take some seconds. The last one of a
-# month is told after its end; a meter that begins the next month tells 0 W for that same moment.
+# month is told after its end, maybe for seconds only: a meter that begins its next month may tell
+# 0 W for that same moment, or a little for a quarter of the old one. A meter may be replaced, so
+# the last one told counts; but around the end, where every reading is looked at, only what is
+# higher than that.
 _OFFICIAL = """
-SELECT official_peak_w, official_peak_ts
-FROM p1_quarter_hourly, LATERAL (SELECT date_bin('15 minutes',
-    coalesce(official_peak_ts, bucket + interval '15 minutes') + interval '7.5 minutes',
-    '2020-01-01T00:00:00Z') AS quarter_end) AS peak
-WHERE device_id = %(device_id)s AND bucket >= %(start)s AND bucket < %(end)s + interval '1 day'
-    AND quarter_end > %(start)s AND quarter_end <= %(end)s
-    AND official_peak_w IS NOT NULL AND NOT (official_peak_w = 0 AND quarter_end = %(end)s)
-ORDER BY bucket DESC LIMIT 1
+WITH told AS (
+    SELECT bucket AS ts, bucket, official_peak_w AS watts, official_peak_ts AS peak_ts
+    FROM p1_quarter_hourly
+    WHERE device_id = %(device_id)s AND bucket >= %(start)s AND bucket < %(end)s + interval '1 day'
+        AND NOT (bucket >= %(ending)s AND bucket < %(ended)s)
+    UNION ALL
+    SELECT ts, date_bin('15 minutes', ts, '2020-01-01T00:00:00Z'),
+        monthly_power_peak_w, monthly_power_peak_ts
+    FROM p1_samples WHERE device_id = %(device_id)s AND ts >= %(ending)s AND ts < %(ended)s
+), of_month AS (
+    SELECT ts, watts, peak_ts FROM told, LATERAL (SELECT date_bin('15 minutes',
+        coalesce(peak_ts, bucket + interval '15 minutes') + interval '7.5 minutes',
+        '2020-01-01T00:00:00Z') AS quarter_end) AS peak
+    WHERE watts IS NOT NULL AND quarter_end > %(start)s AND quarter_end <= %(end)s
+)
+SELECT watts, peak_ts FROM (
+    (SELECT * FROM of_month WHERE ts < %(ending)s ORDER BY ts DESC LIMIT 1)
+    UNION ALL
+    SELECT * FROM of_month WHERE ts >= %(ending)s AND watts > 0
+) AS candidate ORDER BY watts DESC, ts LIMIT 1
 """
 
 
@@ -53,7 +68,9 @@ def capacity(month: str) -> dict[str, Any]:
     quarters, official = [], None
     bounds = _bounds(month, zone)
     if bounds:
-        values = {"device_id": device.device_id, "start": bounds[0], "end": bounds[1]}
+        start, end = (bound.astimezone(UTC) for bound in bounds)
+        around = {"ending": end - QUARTER, "ended": end + 2 * QUARTER}
+        values = {"device_id": device.device_id, "start": start, "end": end, **around}
 
         def work(cursor: Any) -> tuple[list[tuple], tuple | None]:
             cursor.execute(_QUARTERS, values)

@@ -23,7 +23,9 @@ from tests.servers import Api, Postgres, migrate, open_folder
 
 BRUSSELS = ZoneInfo("Europe/Brussels")
 QUARTER = timedelta(minutes=15)
-METERS = [f"meter{number}" for number in range(7)]
+METERS = [f"meter{number}" for number in range(14)]
+DAY = 86_400
+OLD = (5000, -5 * DAY)
 
 
 def truth(samples: list[dict], month: str, now: datetime) -> dict:
@@ -314,3 +316,43 @@ def test_readings_that_come_late_count_when_the_rollups_were_refreshed(meter):
     assert_true(answer, "2026-03", truth(made + late, "2026-03", now))
     assert answer["monthly_peak_w"] == 15_000
     assert answer["monthly_peak_ts"] == "2026-03-20T10:00:00+01:00"
+
+
+@pytest.mark.parametrize(
+    ("readings", "peak"),
+    [
+        # Told for less than a minute.
+        ([(-DAY, *OLD), (5, 7000, 0), (60, 0, 0), (1000, 300, 900)], (7000, 0)),
+        # The next month begins with the old time, with a low value, and on the agent's clock early.
+        ([(-DAY, *OLD), (60, 0, -5 * DAY)], OLD),
+        ([(-DAY, *OLD), (60, 120, 0), (5000, 130, 0)], OLD),
+        ([(-DAY, *OLD), (-5, 7000, 0), (-2, 0, 0), (60, 0, 0)], (7000, 0)),
+        # Nothing was told of the old one.
+        ([(-DAY, None, None), (60, 0, 0)], (None, None)),
+        # A meter replaced near the end, and one whose peak is 0 W.
+        ([(-DAY, *OLD), (-7200, 40, -7200), (-60, 50, -900), (60, 0, 0)], (50, -900)),
+        ([(-DAY, 0, -5 * DAY), (60, 0, 0)], (0, -5 * DAY)),
+    ],
+)
+def test_a_peak_does_not_fall_when_its_month_ends(meter, readings, peak):
+    first = local("2026-08-01T00:00:00")
+
+    def at(seconds: int) -> datetime:
+        return datetime.fromtimestamp(first.timestamp() + seconds, UTC)
+
+    meter.post(
+        [
+            sample(
+                at(taken),
+                100,
+                monthly_power_peak_w=watts,
+                monthly_power_peak_ts=None if watts is None else format_time(at(seconds)),
+            )
+            for taken, watts, seconds in readings
+        ]
+    )
+    meter.refresh()
+    answer = meter.capacity("2026-07")
+    told = answer["official_peak_ts"]
+    assert answer["official_peak_w"] == peak[0]
+    assert (told and parse_time(told)) == (None if peak[1] is None else at(peak[1]))
