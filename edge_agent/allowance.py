@@ -46,5 +46,5 @@ def _saved(text: str | None) -> tuple[str, int, int]:
     try:
         saved = json.loads(text or "{}")
         return str(saved["day"]), int(saved["confirmed"]), int(saved["set_aside"])
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, ArithmeticError):
         return "", 0, 0

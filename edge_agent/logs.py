@@ -20,14 +20,14 @@ class JsonLines(logging.Formatter):
 
     def __init__(self, secrets: Iterable[str] = ()):
         super().__init__()
-        self.secrets: frozenset[str] = frozenset()
+        self.secrets: list[str] = []  # the longest first: one may be a part of another
         for secret in secrets:
             self.mask(secret)
 
     def mask(self, secret: str) -> None:
         """Mask one more secret from now on."""
-        if len(secret) >= SHORTEST_MASKED:
-            self.secrets |= {secret}
+        if len(secret) >= SHORTEST_MASKED and secret not in self.secrets:
+            self.secrets = sorted([*self.secrets, secret], key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its newline."""

@@ -47,8 +47,8 @@ def test_a_token_that_is_a_word_does_not_spoil_the_logs():
 
 def test_a_secret_that_is_learnt_later_is_masked_as_well():
     program = (
-        "import logging; from edge_agent import logs; logs.set_up('INFO', ['first-token']);"
-        "logs.mask('second-token'); logging.error('first-token second-token')"
+        "import logging; from edge_agent import logs; logs.set_up('INFO', ['a-token']);"
+        "logs.mask('a-token-and-more'); logging.error('a-token a-token-and-more')"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert json.loads(said.stderr)["msg"] == "*** ***"

@@ -126,7 +126,17 @@ def test_the_count_of_the_day_survives_a_restart(site, server):
     assert len(one.aside) == 10
 
 
-@pytest.mark.parametrize("kept", ["{'day", "[]", "null", '{"day": "2026-11-21"}', '{"day": 1}'])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "{'day",
+        "[]",
+        "null",
+        '{"day": "2026-11-21"}',
+        '{"day": 1}',
+        '{"day": "2026-11-21", "confirmed": 1e999, "set_aside": 0}',
+    ],
+)
 def test_an_allowance_that_the_disk_has_damaged_begins_anew(site, kept):
     spool = site(count=0).spool
     spool.set_meta("set_aside_today", kept)
