@@ -1,4 +1,4 @@
-"""Is the time trustworthy? Strictly rising timestamps, and a time for readings that had none.
+"""Is the time trustworthy? The timestamps of readings, and a time for those that had none.
 
 A Raspberry Pi has no clock of its own: it boots somewhere in the past until the network tells it
 the time. Readings taken before that are held in the spool with the seconds since boot, which
@@ -6,7 +6,8 @@ never jump, and get their time from them as soon as there is a good pair of both
 
 A clock that was ahead leaves readings of the future behind, and the right time looks wrong beside
 them. Then the server decides: what its clock said, and the seconds since boot, tell what time it is
-by the server now, whatever became of the wall clock meanwhile.
+by the server now, whatever became of the wall clock meanwhile. Readings that it can not have taken
+are held again, for the time that the seconds since boot give them.
 """
 
 import logging
@@ -25,6 +26,8 @@ from edge_agent.samples import format_time
 TIMESYNC = Path("/run/systemd/timesync")  # there while systemd-timesyncd runs
 TICK = timedelta(microseconds=1)  # the least the database can tell apart
 GAP = timedelta(seconds=1)  # between the last known reading and a boot that never saw the time
+# The server takes no sample from further ahead; what it may have taken keeps its time.
+FUTURE = timedelta(minutes=6)
 # So far back the clock may step (NTP corrects it) without being distrusted.
 SMALL_STEP = timedelta(seconds=5)
 SERVER_DIFFERENCE_S = 60.0
@@ -68,7 +71,7 @@ def read_boot_id() -> str:
 
 
 class Clock:
-    """Stamps readings; `newest` is the time of the newest that was ever taken.
+    """Stamps readings; `newest` is the latest time that any of them has.
 
     Once the time is in doubt, readings are held until `release` says that those before have
     their time: so a reading never gets its time before an older one. `compare` may be called from
@@ -86,6 +89,7 @@ class Clock:
     ):
         self.latest: Stamp | None = None
         self._newest = newest
+        self._stamped_s = float("-inf")  # seconds since boot of the latest trusted reading
         self._held_newest: datetime | None = None
         self._holding: str | None = "the clock was not looked at yet"
         self._wall = wall
@@ -97,7 +101,7 @@ class Clock:
         self.placing = Placing()
 
     def stamp(self) -> Stamp:
-        """The time of a reading that is taken now, later than that of any before it."""
+        """The time of a reading that is taken now, later than any the server has not disproved."""
         now = self.read()
         if doubt := self.doubt(now):
             if self.latest is None or self.latest.synced:
@@ -109,6 +113,7 @@ class Clock:
             if self.is_disproved(self._newest, now):
                 self.placing.look_again()  # the spool has to learn it too
             ts = self._newest = _after(self.newest(now), now.ts)
+            self._stamped_s = now.boot_s
         self.latest = replace(now, ts=ts, synced=not self._holding)
         return self.latest
 
@@ -126,17 +131,19 @@ class Clock:
         return None if self.is_disproved(self._newest, now) else self._newest
 
     def is_disproved(self, ts: datetime | None, now: Stamp) -> bool:
-        """Whether a reading's time lies ahead of a wall clock that the server confirms."""
-        return ts is not None and ts > now.ts + SMALL_STEP and self.is_confirmed(now)
-
-    def is_confirmed(self, now: Stamp) -> bool:
-        """Whether the server's clock agrees with ours; without having heard of it, it does not."""
+        """Whether a time lies ahead both of our clock and of the server's, which confirms ours."""
         ahead_s = self._server_ahead_s(now)
-        return ahead_s is not None and abs(ahead_s) <= SERVER_DIFFERENCE_S
+        if ts is None or ahead_s is None or abs(ahead_s) > SERVER_DIFFERENCE_S:
+            return False
+        return ts > now.ts + timedelta(seconds=max(ahead_s, 0.0)) + SMALL_STEP
+
+    def precedes_newest(self, reading: Stamp) -> bool:
+        """Whether a reading of this boot is known to be older than the one with the newest time."""
+        return reading.boot_s < self._stamped_s or self.is_disproved(self._newest, reading)
 
     def placed(self, times: list[datetime], now: Stamp) -> None:
-        """Note the times that held readings have now."""
-        self._newest = max(filter(None, [self.newest(now), *times]))
+        """Note the times that held readings of this boot have now."""
+        self._newest = max(filter(None, [self.newest(now), *times]), default=None)
 
     def release(self) -> None:
         """Hold no longer: what was held has its time now."""
@@ -186,7 +193,7 @@ class Placing:
     """How far the giving of times to held readings has come, from pass to pass."""
 
     def __init__(self):
-        self._previous: Any = None  # the reading that got its time last
+        self._previous: tuple[Any, datetime] | None = None  # the reading placed last, and its time
         self._rows = ROWS
         self._unreadable_since: float | None = None
         self._look_at = float("-inf")
@@ -220,8 +227,7 @@ class Placing:
         return spool.held(limit, memory_only=True) if dead else None
 
     def _place(self, held: list[Any], spool: Any, clock: Clock, now: Stamp) -> bool:
-        newest = clock.newest(now) or RELEASED
-        times = _times(held, now, newest, self._previous, clock.is_confirmed(now))
+        times = _times(held, now, clock, self._previous)
         placed = [
             (row.id, format_time(ts), COMPUTED if row.boot_id == now.boot_id else GUESSED)
             for row, ts in zip(held, times, strict=True)
@@ -232,8 +238,9 @@ class Placing:
         guessed = sum(note == GUESSED for _, _, note in placed)
         msg = f"{len(placed)} held readings have a time now, {guessed} of them a guessed one"
         logs.event(log, logging.WARNING, "held_placed", msg, placed=len(placed), guessed=guessed)
-        clock.placed(times, now)
-        self._previous, self._rows = held[-1], ROWS
+        computed = [ts for row, ts in zip(held, times, strict=True) if row.boot_id == now.boot_id]
+        clock.placed(computed, now)
+        self._previous, self._rows = (held[-1], times[-1]), ROWS
         return True
 
 
@@ -247,33 +254,55 @@ def place_held(spool: Any, clock: Clock) -> None:
         return
     if clock.is_disproved(spool.newest_ts(), now):
         # The next process begins with it, and might have nothing to send: no answer, no proof.
-        spool.place((), newest=format_time(now.ts))
-        logs.event(log, logging.WARNING, "newest_corrected", "the clock was ahead for a while")
+        count = spool.take_back(format_time(now.ts + FUTURE), format_time(now.ts))
+        if count is not None:
+            msg = f"the clock was ahead for a while: {count} readings are held again"
+            logs.event(log, logging.WARNING, "clock_was_ahead", msg, count=count)
+        clock.placing.look_again()
+        if count and clock.is_disproved(spool.newest_ts(), now):
+            return  # there are more of them
     clock.placing.step(spool, clock, now)
 
 
 def _times(
-    held: list[Any], now: Stamp, newest: datetime, previous: Any, confirmed: bool
+    held: list[Any], now: Stamp, clock: Clock, previous: tuple[Any, datetime] | None
 ) -> list[datetime]:
-    """A time for each reading, later than `newest`; `previous` is the one held before them.
+    """A time for each reading; `previous` is the one placed before them, and its time.
 
-    Those of this boot are computed back from `now`; if the server confirms it, they are right even
-    where `newest` says otherwise. A boot that never saw the time comes after the last known
-    reading, with its readings as far apart as they were.
+    Those of this boot are computed back from `now`, but come after the newest reading that was
+    taken before them. A boot that never saw the time comes after the last known reading, or ends
+    where this boot begins, with its readings as far apart as they were.
     """
-    times = []
+    newest = clock.newest(now)
+    times: list[datetime] = []
     for row in held:
+        before, last = previous or (None, None)
+        follows = before is not None and before.boot_id == row.boot_id
         if row.boot_id == now.boot_id:
             ts = now.ts - timedelta(seconds=now.boot_s - row.boot_s)
-            if confirmed and newest > ts + SMALL_STEP:
-                newest = ts - TICK
-        elif previous and previous.boot_id == row.boot_id:
-            ts = newest + timedelta(seconds=row.boot_s - previous.boot_s)
+            if not clock.precedes_newest(replace(now, ts=ts, boot_s=row.boot_s)):
+                ts = _after(newest, ts)
+            if follows:
+                ts = _after(last, ts)
         else:
-            ts = newest + GAP
-        newest, previous = _after(newest, min(ts, now.ts)), row
-        times.append(newest)
+            if follows:
+                ts = last + timedelta(seconds=row.boot_s - before.boot_s)
+            else:
+                ts = (last or _last_known(newest, held, now)) + GAP
+            ts = _after(last, min(ts, now.ts - GAP))
+        previous = row, ts
+        times.append(ts)
     return times
+
+
+def _last_known(newest: datetime | None, held: list[Any], now: Stamp) -> datetime:
+    """What the readings of an earlier boot are placed after: the newest, if it is older than this
+    boot, else a time by which they end about where this boot begins."""
+    began = now.ts - timedelta(seconds=now.boot_s)
+    if newest is not None and newest < began:
+        return newest
+    longest_s = max(row.boot_s for row in held if row.boot_id != now.boot_id)
+    return max(RELEASED, began - timedelta(seconds=longest_s))
 
 
 def _after(earlier: datetime | None, ts: datetime) -> datetime:

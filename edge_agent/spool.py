@@ -129,23 +129,20 @@ class Spool:
             rows = [row for row in (*found, *self._waiting) if row.held and row.id not in damaged]
             # `place` must find what is written meanwhile, under another id.
             self._in_flight |= {row.id: row.id for row in rows[:limit] if row.id < 0}
-            return [Held(row.id, row.ts, row.boot_id, row.boot_s) for row in rows[:limit]]
+            return [Held(row.id, row.boot_id, row.boot_s) for row in rows[:limit]]
 
-    def place(self, updates: Iterable[tuple[int, str, str]], newest: str | None = None) -> int:
-        """Give held readings their time and a note; returns how many may be sent now, 0: not now.
-
-        `newest` replaces the latest trusted time, which was wrong.
-        """
+    def place(self, updates: Iterable[tuple[int, str, str]]) -> int:
+        """Give held readings a time and a note; returns how many may be sent now, 0: not now."""
         on_disk: list[Row] = []
         with self._mutex:
             new = {self._in_flight.pop(id_, id_): (ts, note) for id_, ts, note in updates}
 
             def write(file: SpoolFile) -> None:
                 on_disk[:] = [row for row in file.get(new) if row.held and row.good]
-                file.place((at_time(row, *new[row.id]) for row in on_disk), newest)
+                file.place(at_time(row, *new[row.id]) for row in on_disk)
 
             try:
-                if newest or any(id_ > 0 for id_ in new):
+                if any(id_ > 0 for id_ in new):
                     self._disk.delete(write)  # with the reserve: all later readings wait for it
             except SpoolError:
                 return 0
@@ -154,6 +151,15 @@ class Spool:
                 at_time(row, *new[row.id]) if row.id in waiting else row for row in self._waiting
             )
             return len(on_disk) + len(waiting)
+
+    def take_back(self, later_than: str, newest: str) -> int | None:
+        """Hold readings again whose time was trusted and is later; returns how many, None: not now.
+
+        When no more are left, `newest` replaces the latest trusted time.
+        """
+        with self._mutex:
+            self._flush()
+            return self._on_disk(lambda file: file.take_back(later_than, newest), None)
 
     def status(self) -> dict[str, Any]:
         """What `--spool` prints, and what only memory knows."""
@@ -174,7 +180,7 @@ class Spool:
             return status
 
     def newest_ts(self) -> datetime | None:
-        """The latest trusted time of any reading ever stored here."""
+        """The latest time of any reading ever stored here, but for what was taken back."""
         with self._mutex:
             newest = self._disk.counters["newest_ts"]
             return parse_time(newest) if newest else None

@@ -23,7 +23,7 @@ from edge_agent.spool_counters import (
 )
 from edge_agent.spool_errors import SpoolCorrupt, SpoolError, SpoolFull, named_errors
 from edge_agent.spool_folder import create_file, log_of, sync_directory
-from edge_agent.spool_row import COLUMNS, Row
+from edge_agent.spool_row import COLUMNS, Row, held_again
 from edge_agent.spool_schema import SCHEMA
 from edge_agent.sqlite_pages import is_log_damaged
 
@@ -33,6 +33,7 @@ CHECKED_MB = 64  # a larger file is not read from end to end before work starts
 FULL = 0.97  # the rest is kept for confirming and setting aside
 ROWS_UNMEASURED = 20  # the fill is asked for after so many, and always when it is high
 REASON_CHARS = 500
+TAKEN_BACK = 1000  # looked at in one transaction
 
 
 class SpoolFile:
@@ -138,7 +139,9 @@ class SpoolFile:
     def _insert(self, row: Row) -> int:
         """Insert one row; under an id of its own if another reading has that one."""
         for old in self.in_doubt:
-            if old[1:] == row[1:]:
+            same_moment = row.boot_id and (old.boot_id, old.boot_s) == (row.boot_id, row.boot_s)
+            if same_moment or old[1:] == row[1:]:
+                self._rewrite(row._replace(id=old.id))  # it may have its time now
                 return old.id
         id_ = row.id if row.id and row.id > 0 else None
         for there in self._rows("id = ?", id_) if id_ else []:
@@ -179,6 +182,7 @@ class SpoolFile:
 
     def retry(self) -> int:
         """Move undamaged set-aside rows back under their old ids; returns how many."""
+        newest = self.counters["newest_ts"]  # knows them already, or knows better
         with self.transaction():
             found = self._db.execute(f"SELECT number, {COLUMNS} FROM set_aside").fetchall()  # noqa: S608
             good = [(number, row) for number, *values in found if (row := Row(*values)).good]
@@ -186,19 +190,36 @@ class SpoolFile:
                 self._insert(row)
                 self._db.execute("DELETE FROM set_aside WHERE number = ?", (number,))
             self.counters["set_aside"] -= len(good)
+            self.counters["newest_ts"] = newest
         return len(good)
 
-    def place(self, rows: Iterable[Row], newest: str | None = None) -> None:
-        """Give held rows the time they carry now and let them go; `newest` corrects the counter."""
+    def place(self, rows: Iterable[Row]) -> None:
+        """Give held rows the time they carry now and let them go."""
         with self.transaction():
-            self.counters["newest_ts"] = newest or self.counters["newest_ts"]
             for row in rows:
-                self._db.execute(
-                    "UPDATE samples SET ts = ?, held = 0, note = ?, crc = ?, payload = ?"
-                    " WHERE id = ?",
-                    (row.ts, row.note, row.crc, row.payload, row.id),
-                )
-                self._saw(row)
+                self._rewrite(row)
+
+    def take_back(self, later_than: str, newest: str) -> int:
+        """Hold the later of the newest rows again, and remember `newest` when these are all.
+
+        No others are as late: what was taken after a reading of the future was held for its sake.
+        """
+        with self.transaction():
+            rows = self.queued(TAKEN_BACK, newest=True)
+            wrong = [row for row in rows if row.good and newer(row.ts, later_than) != later_than]
+            for row in wrong:
+                self._rewrite(held_again(row))
+            if len(rows) < TAKEN_BACK or rows[0] not in wrong:
+                self.counters["newest_ts"] = newest
+        return len(wrong)
+
+    def _rewrite(self, row: Row) -> None:
+        """Change a row that is there; its readings stay the same."""
+        self._db.execute(
+            "UPDATE samples SET ts = ?, held = ?, note = ?, crc = ?, payload = ? WHERE id = ?",
+            (row.ts, row.held, row.note, row.crc, row.payload, row.id),
+        )
+        self._saw(row)
 
     def adopt(self, rows: list[Row], aside: list[tuple[Row, str]], meta: dict[str, str]) -> None:
         """Take over what was salvaged; meta that exists is not replaced, but for "salvage"."""

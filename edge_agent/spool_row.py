@@ -55,7 +55,6 @@ class Held(NamedTuple):
     """A reading whose wall time can not be trusted yet."""
 
     id: int
-    ts: str
     boot_id: str
     boot_s: float
 
@@ -87,3 +86,8 @@ def at_time(row: Row, ts: str, note: str) -> Row:
     """The same reading at another, trusted time."""
     sample = row.sample | {"ts": ts}
     return make_row(row.id, sample, row.boot_id, row.boot_s, held=False, note=note)
+
+
+def held_again(row: Row) -> Row:
+    """The same reading, waiting for another time."""
+    return make_row(row.id, row.sample, row.boot_id, row.boot_s, held=True)

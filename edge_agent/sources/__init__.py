@@ -52,7 +52,7 @@ class RetryWaits:
 def open_source(settings: Any, now: Callable[[], datetime], stop: Event) -> Source:
     """Build the source that the settings ask for; it connects on its first read.
 
-    `now` gives the time of a reading (UTC, strictly rising); `stop` ends its waits early.
+    `now` gives the time of a reading (UTC); `stop` ends its waits early.
     """
     if settings.sungrow_host:
         from edge_agent.sources.sungrow.reader import SungrowSource

@@ -9,6 +9,7 @@ from edge_agent import RELEASED
 from edge_agent.clock import COMPUTED, GUESSED, Clock, Stamp, place_held, read_boot_id, read_boot_s
 from edge_agent.samples import parse_time
 from edge_agent.spool import Spool
+from edge_agent.spool_file import TAKEN_BACK
 from tests.edge_agent.agent import START, sample
 
 SECOND = timedelta(seconds=1)
@@ -216,8 +217,12 @@ def test_a_clock_that_stays_behind_catches_up_without_a_collision(machine, spool
     assert times == sorted(set(times))
 
 
-@pytest.mark.parametrize("ahead", [timedelta(minutes=10), timedelta(days=400)])
-def test_after_a_clock_that_was_ahead_the_server_decides(machine, spool, ahead):
+@pytest.mark.parametrize(
+    ("ahead", "kept"),
+    # What the server may have taken keeps its time.
+    [(timedelta(minutes=3), True), (timedelta(minutes=10), False), (timedelta(days=400), False)],
+)
+def test_after_a_clock_that_was_ahead_the_server_decides(machine, spool, ahead, kept):
     machine.wall += ahead
     take(machine, spool, 0)
     machine.wait(5)
@@ -229,8 +234,8 @@ def test_after_a_clock_that_was_ahead_the_server_decides(machine, spool, ahead):
     for number in range(10, 20):
         assert take(machine, spool, number).synced
         machine.wait(5)
-    right = [(number, START + number * 5 * SECOND) for number in range(1, 20)]
-    assert queue(spool) == [(0, START + ahead), *right]
+    right = [(number, START + number * 5 * SECOND) for number in range(20)]
+    assert queue(spool) == ([(0, START + ahead), *right[1:]] if kept else right)
     assert machine.clock.warning is None
 
 
@@ -265,6 +270,72 @@ def test_the_spool_forgets_it_too_where_nothing_was_held(machine, spool):
     take(machine, spool, 1)
     take(machine, spool, 2)
     assert spool.newest_ts() - START < SECOND
+
+
+def test_many_readings_of_the_future_get_their_time_piece_by_piece(machine, spool):
+    count = 2 * TAKEN_BACK + 500
+    for number in range(count):
+        ts = START + timedelta(days=1, seconds=number)
+        stamp = Stamp(ts, 100.0 + number, "boot-1", synced=True)
+        spool.enqueue(sample(number, ts=stamp.ts.isoformat()), stamp)
+    machine.clock.compare(START)
+    machine.wait(count)
+    for number in range(count, count + 5):
+        take(machine, spool, number)
+        machine.wait(1)
+    found = [(e.sample["pv_power_w"], parse_time(e.sample["ts"])) for e in spool.peek(9999)]
+    assert found == [(number, START + number * SECOND) for number in range(count + 5)]
+    assert spool.newest_ts() == found[-1][1]
+
+
+def test_a_clock_behind_the_server_disproves_no_reading_of_the_past(tmp_path, spool):
+    good = Machine(tmp_path, START - 60 * SECOND)
+    for number in range(12):
+        take(good, spool, number)
+        good.wait(5)
+    late = Machine(tmp_path, START - 40 * SECOND, spool.newest_ts(), boot="boot-2")
+    late.clock.compare(START + 10 * SECOND)
+    for number in range(12, 17):
+        assert not take(late, spool, number).synced
+        late.wait(5)
+    late.wall += 50 * SECOND
+    take(late, spool, 17)
+    right = [(number, START + (10 + 5 * (number - 12)) * SECOND) for number in range(12, 18)]
+    assert queue(spool)[12:] == right
+
+
+def test_a_boot_after_a_clock_that_was_ahead_is_placed_before_the_next_one(tmp_path, spool):
+    now = START
+    for episode in "ab":
+        ahead = Machine(tmp_path, now + timedelta(days=1), spool.newest_ts(), f"{episode}-1")
+        ahead.clock.compare(ahead.wall)
+        take(ahead, spool, 0)
+        offline = Machine(tmp_path, now, spool.newest_ts(), f"{episode}-2")
+        for number in range(1, 4):
+            assert not take(offline, spool, number).synced
+            offline.wait(5)
+        now += timedelta(hours=1)
+        online = Machine(tmp_path, now, spool.newest_ts(), f"{episode}-3")
+        online.clock.compare(now)
+        take(online, spool, 4)
+        now += timedelta(hours=1)
+    times = [ts for _, ts in queue(spool)]
+    assert len(set(times)) == len(times) == 10
+    booted = START + timedelta(hours=1) - 100 * SECOND
+    assert all(booted - timedelta(minutes=5) < ts < booted for ts in times[:4])
+    assert {later - earlier for earlier, later in pairwise(times[1:4])} == {5 * SECOND}
+
+
+def test_a_retried_reading_of_the_future_makes_no_time_doubtful(tmp_path, spool):
+    machine = Machine(tmp_path, START + timedelta(days=1))
+    take(machine, spool, 0)
+    spool.set_aside([(spool.peek(1)[0].id, "from the future")])
+    machine.clock.compare(START)
+    machine.wall = START
+    take(machine, spool, 1)
+    take(machine, spool, 2)
+    assert spool.retry() == 1
+    assert take(Machine(tmp_path, START + SECOND, spool.newest_ts(), "boot-2"), spool, 3).synced
 
 
 def test_a_server_with_another_time_confirms_nothing(machine, spool):

@@ -12,6 +12,7 @@ from edge_agent.spool import Spool
 from edge_agent.spool_disk import REOPEN_AFTER_S
 from tests.edge_agent.agent import START, sample
 from tests.edge_agent.test_clock import SECOND, Machine, queue, take
+from tests.simulators.ingest_server import refuse_named
 
 YEAR = 365 * 86400 * SECOND
 
@@ -99,11 +100,15 @@ def test_a_disk_that_fails_for_a_moment_is_waited_for(tmp_path, path, spool):
     assert queue(spool) == expected(7)
 
 
-def test_a_dead_disk_does_not_stop_the_others_and_its_readings_follow(tmp_path, path, spool):
+@pytest.mark.parametrize("server_known", [True, False])
+def test_a_dead_disk_does_not_stop_the_others_and_its_readings_follow(
+    tmp_path, path, spool, server_known
+):
     machine = Machine(tmp_path, START - YEAR)
     hold(machine, spool, range(3))
     machine.wall = START + 15 * SECOND
-    machine.clock.compare(machine.wall)
+    if server_known:
+        machine.clock.compare(machine.wall)
     with unusable(path):
         hold(machine, spool, range(3, 3 + int(UNREADABLE_S / 5)))
         count = 3 + int(UNREADABLE_S / 5)
@@ -114,6 +119,45 @@ def test_a_dead_disk_does_not_stop_the_others_and_its_readings_follow(tmp_path, 
     machine.wait(LOOK_AGAIN_S)
     place_held(spool, machine.clock)
     assert sorted(queue(spool)) == expected(count + 1)
+
+
+def test_readings_of_the_future_do_not_stand_in_the_way_of_the_queue(tmp_path, site, server):
+    one = site(count=0, BATCH_SIZE=100)
+    machine = Machine(tmp_path)
+    server.rule = refuse_named(lambda each: parse_time(each["ts"]) > machine.wall + 300 * SECOND)
+    machine.wall += YEAR
+    for number in range(150):
+        take(machine, one.spool, number)
+        machine.wait(5)
+    machine.wall -= YEAR
+    one.uploader.tick()
+    machine.clock.compare(machine.wall)
+    for number in range(150, 160):
+        take(machine, one.spool, number)
+        machine.wait(5)
+    one.drain()
+    assert one.pending == 0
+    stored = [(each["pv_power_w"], parse_time(each["ts"])) for each in server.stored.values()]
+    assert sorted(stored) == expected(160)
+
+
+def test_a_wrong_newest_time_is_corrected_when_the_disk_can_be_written(
+    tmp_path, path, spool, caplog
+):
+    ahead = Machine(tmp_path, START + YEAR)
+    take(ahead, spool, 0)
+    machine = Machine(tmp_path, newest=spool.newest_ts())
+    machine.clock.compare(START)
+    with unusable(path):
+        for number in range(1, 4):
+            take(machine, spool, number)
+            machine.wait(5)
+        assert spool.newest_ts() == START + YEAR
+        assert "clock_was_ahead" not in {record.event for record in caplog.records}
+    take(machine, spool, 4)
+    assert "clock_was_ahead" in {record.event for record in caplog.records}
+    take(machine, spool, 5)
+    assert spool.newest_ts() == machine.clock.latest.ts
 
 
 def test_where_nothing_is_held_the_spool_is_looked_into_now_and_then(tmp_path, spool):

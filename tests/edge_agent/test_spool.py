@@ -144,10 +144,7 @@ def test_readings_of_an_untrusted_clock_are_held_until_they_are_placed(spool):
     assert numbers(spool.peek(9)) == [0]
     assert spool.status()["pending"] == 3
     held = spool.held()
-    assert [(row.ts, row.boot_id, row.boot_s) for row in held] == [
-        ("1970-01-01T00:00:05Z", "boot-1", 30.5),
-        ("1970-01-01T00:00:10Z", "boot-1", 35.5),
-    ]
+    assert [(row.boot_id, row.boot_s) for row in held] == [("boot-1", 30.5), ("boot-1", 35.5)]
     assert len(spool.held(limit=1)) == 1
     assert spool.place([(held[0].id, "2026-11-21T09:00:05Z", "from the boot clock")]) == 1
     assert spool.place([(held[0].id, "2026-11-21T09:00:09Z", "twice"), (99, "x", "none")]) == 0

@@ -4,9 +4,11 @@ import json
 import os
 import resource
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,22 @@ spool.close()
 print(json.dumps(stored))
 """
 
+PLACE = """
+import json, sys, time
+from edge_agent.clock import Stamp
+from edge_agent.spool import Spool
+from tests.edge_agent.readings import reading
+spool = Spool(sys.argv[1])
+placed = 0
+for n in range(60):
+    if not spool.enqueue(reading(n), Stamp(None, 100.0 + n, "boot", synced=False)):
+        waiting = spool.held(99, memory_only=True)
+        placed += spool.place([(row.id, f"2026-11-22T00:00:{n:02}Z", "") for row in waiting])
+        time.sleep(0.3)
+print(json.dumps(placed))
+spool.close()
+"""
+
 
 @pytest.fixture
 def path(tmp_path):
@@ -40,10 +58,21 @@ def path(tmp_path):
 
 def numbers(path):
     """What is on the disk afterwards."""
-    spool = Spool(path)
-    found = [entry.sample["pv_power_w"] for entry in spool.peek(10**5)]
-    spool.close()
-    return found
+    with closing(sqlite3.connect(path)) as file:
+        rows = file.execute("SELECT payload FROM samples ORDER BY id").fetchall()
+    return [json.loads(payload)["pv_power_w"] for (payload,) in rows]
+
+
+def run_with_faults(program, call, error, when, *arguments):
+    """What a program prints while the kernel fails some of its calls; skips without strace."""
+    if subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode:
+        pytest.skip("strace may not trace here")
+    fault = f"inject={call}:error={error}:when={when}"
+    command = ["strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", fault]
+    program = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run([*command, *program], cwd=ROOT, capture_output=True, timeout=120)
+    assert b"Traceback" not in done.stderr
+    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize(
@@ -51,18 +80,16 @@ def numbers(path):
 )
 def test_failing_writes_cost_nothing_once_they_work_again(path, call, error):
     """The kernel fails five calls in the middle of work."""
-    if subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode:
-        pytest.skip("strace may not trace here")
-    fault = f"inject={call}:error={error}:when=100..104"
-    command = ["strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", fault]
-    program = [sys.executable, "-c", ENQUEUE, path, "200"]
-    done = subprocess.run([*command, *program], cwd=ROOT, capture_output=True, timeout=120)
-    stored = json.loads(done.stdout)
+    stored = run_with_faults(ENQUEUE, call, error, "100..104", path, "200")
     assert False in stored, "nothing failed"
     assert stored[-1] is True
-    found = numbers(path)
-    assert found == list(range(200))
-    assert b"Traceback" not in done.stderr
+    assert numbers(path) == list(range(200))
+
+
+def test_what_a_failed_commit_left_behind_and_got_its_time_in_memory_is_there_once(path):
+    """The commit failed, yet its row is in the log: with the time of before."""
+    assert run_with_faults(PLACE, "fdatasync", "EIO", "30..34", path) > 0
+    assert numbers(path) == list(range(60))
 
 
 def test_a_file_that_may_not_grow(path):
