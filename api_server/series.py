@@ -11,6 +11,7 @@ from api_server import periods, rollups
 from api_server.auth import readable_device
 from api_server.config import Device
 from api_server.errors import problem
+from api_server.store import HISTORY_S
 from edge_agent.samples import KINDS
 
 blueprint = Blueprint("series", __name__)
@@ -20,7 +21,7 @@ FRAMES = {
     "sungrow": {"day": "hour", "month": "day", "year": "month", "all": "month"},
     "p1": {"day": "hour", "week": "day", "month": "week", "year": "month", "all": "month"},
 }
-SHORT = ("day", "week")  # read in no time however long the history is
+SHORT = ("day", "week")  # read in no time, unless the rollups are just being made anew
 REFUSAL = {"sungrow": 422, "p1": 400}  # what each kind's callers expect for a bad frame
 MAX_BUCKETS = 10_000
 EARLIEST_YEAR, LATEST_YEAR = 1971, 2200  # no sample lies outside
@@ -48,7 +49,7 @@ def series() -> dict[str, Any]:
         return rollups.read(cursor, kind, device.device_id, edges, _level(frame, width), zone)
 
     store = current_app.extensions["store"]
-    buckets = store.run(work) if frame in SHORT else store.read_history(work)
+    buckets = store.run(work, HISTORY_S) if frame in SHORT else store.read_history(work)
     complete_only = request.args.get("complete", "").lower() == "true"
     return {
         "device_id": device.device_id,
