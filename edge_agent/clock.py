@@ -107,12 +107,12 @@ class Clock:
             if self.latest is None or self.latest.synced:
                 logs.event(log, logging.WARNING, "clock_distrusted", f"readings are held: {doubt}")
             self._holding = doubt
+        elif self.is_disproved(self._newest, now):
+            self.hold()
         if self._holding:
             ts = self._held_newest = _after(self._held_newest, now.ts)
         else:
-            if self.is_disproved(self._newest, now):
-                self.placing.look_again()  # the spool has to learn it too
-            ts = self._newest = _after(self.newest(now), now.ts)
+            ts = self._newest = _after(self._newest, now.ts)
             self._stamped_s = now.boot_s
         self.latest = replace(now, ts=ts, synced=not self._holding)
         return self.latest
@@ -141,9 +141,13 @@ class Clock:
         """Whether a reading of this boot is known to be older than the one with the newest time."""
         return reading.boot_s < self._stamped_s or self.is_disproved(self._newest, reading)
 
-    def placed(self, times: list[datetime], now: Stamp) -> None:
-        """Note the times that held readings of this boot have now."""
+    def note(self, times: list[datetime], now: Stamp) -> None:
+        """Learn what times readings have."""
         self._newest = max(filter(None, [self.newest(now), *times]), default=None)
+
+    def hold(self) -> None:
+        """Hold readings until those that a clock ahead left in the future have their time."""
+        self._holding = self._holding or "readings of the future get their time first"
 
     def release(self) -> None:
         """Hold no longer: what was held has its time now."""
@@ -202,10 +206,6 @@ class Placing:
         """Whether readings may be waiting, by a clock that can give them their time."""
         return (clock.holds or now.boot_s >= self._look_at) and clock.doubt(now) is None
 
-    def look_again(self) -> None:
-        """Let the next pass look into the spool."""
-        self._look_at = float("-inf")
-
     def step(self, spool: Any, clock: Clock, now: Stamp) -> None:
         """Give the next of them their time; when none is left, release the clock."""
         held = self._held(spool, self._rows, now)
@@ -227,7 +227,10 @@ class Placing:
         return spool.held(limit, memory_only=True) if dead else None
 
     def _place(self, held: list[Any], spool: Any, clock: Clock, now: Stamp) -> bool:
-        times = _times(held, now, clock, self._previous)
+        newest = spool.newest_ts()
+        if newest and not clock.is_disproved(newest, now):
+            clock.note([newest], now)  # it knows of a piece that was placed and seemed not to be
+        times = _times(held, now, clock, spool, self._previous)
         placed = [
             (row.id, format_time(ts), COMPUTED if row.boot_id == now.boot_id else GUESSED)
             for row, ts in zip(held, times, strict=True)
@@ -238,8 +241,7 @@ class Placing:
         guessed = sum(note == GUESSED for _, _, note in placed)
         msg = f"{len(placed)} held readings have a time now, {guessed} of them a guessed one"
         logs.event(log, logging.WARNING, "held_placed", msg, placed=len(placed), guessed=guessed)
-        computed = [ts for row, ts in zip(held, times, strict=True) if row.boot_id == now.boot_id]
-        clock.placed(computed, now)
+        clock.note(times, now)
         self._previous, self._rows = (held[-1], times[-1]), ROWS
         return True
 
@@ -254,18 +256,19 @@ def place_held(spool: Any, clock: Clock) -> None:
         return
     if clock.is_disproved(spool.newest_ts(), now):
         # The next process begins with it, and might have nothing to send: no answer, no proof.
-        count = spool.take_back(format_time(now.ts + FUTURE), format_time(now.ts))
+        count = spool.take_back(format_time(now.ts + FUTURE), format_time(_began(now)))
         if count is not None:
             msg = f"the clock was ahead for a while: {count} readings are held again"
             logs.event(log, logging.WARNING, "clock_was_ahead", msg, count=count)
-        clock.placing.look_again()
-        if count and clock.is_disproved(spool.newest_ts(), now):
-            return  # there are more of them
+        if count:
+            clock.hold()
+            if clock.is_disproved(spool.newest_ts(), now):
+                return  # there are more of them
     clock.placing.step(spool, clock, now)
 
 
 def _times(
-    held: list[Any], now: Stamp, clock: Clock, previous: tuple[Any, datetime] | None
+    held: list[Any], now: Stamp, clock: Clock, spool: Any, previous: tuple[Any, datetime] | None
 ) -> list[datetime]:
     """A time for each reading; `previous` is the one placed before them, and its time.
 
@@ -277,7 +280,7 @@ def _times(
     times: list[datetime] = []
     for row in held:
         before, last = previous or (None, None)
-        follows = before is not None and before.boot_id == row.boot_id
+        follows = before and before.boot_id == row.boot_id and before.boot_s <= row.boot_s
         if row.boot_id == now.boot_id:
             ts = now.ts - timedelta(seconds=now.boot_s - row.boot_s)
             if not clock.precedes_newest(replace(now, ts=ts, boot_s=row.boot_s)):
@@ -288,21 +291,26 @@ def _times(
             if follows:
                 ts = last + timedelta(seconds=row.boot_s - before.boot_s)
             else:
-                ts = (last or _last_known(newest, held, now)) + GAP
+                ts = (last or _last_known(newest, spool, now)) + GAP
             ts = _after(last, min(ts, now.ts - GAP))
         previous = row, ts
         times.append(ts)
     return times
 
 
-def _last_known(newest: datetime | None, held: list[Any], now: Stamp) -> datetime:
-    """What the readings of an earlier boot are placed after: the newest, if it is older than this
-    boot, else a time by which they end about where this boot begins."""
-    began = now.ts - timedelta(seconds=now.boot_s)
+def _last_known(newest: datetime | None, spool: Any, now: Stamp) -> datetime:
+    """What the readings of earlier boots are placed after: the newest, if it is older than this
+    boot, else a time by which they end where this boot begins."""
+    began = _began(now)
     if newest is not None and newest < began:
         return newest
-    longest_s = max(row.boot_s for row in held if row.boot_id != now.boot_id)
-    return max(RELEASED, began - timedelta(seconds=longest_s))
+    held_s = spool.held_before(now.boot_id, GAP.total_seconds())
+    return max(RELEASED, began - timedelta(seconds=held_s) - GAP)
+
+
+def _began(now: Stamp) -> datetime:
+    """When this boot began."""
+    return now.ts - timedelta(seconds=now.boot_s)
 
 
 def _after(earlier: datetime | None, ts: datetime) -> datetime:

@@ -51,6 +51,7 @@ class Spool:
         self._new_meta: dict[str, str] = {}
         self._in_flight: dict[int, int] = {}  # ids given by peek -> ids on disk by now
         self._thinned_in_flight: set[int] = set()
+        self._taken_back_in_flight: set[int] = set()
         self._given_ids = 0
         self._dropped = self._dropped_ever = 0
         self.trouble: str | None = None  # why changes wait in memory
@@ -93,6 +94,7 @@ class Spool:
             moving = {old: new for old, new in self._in_flight.items() if old < 0}
             self._in_flight = moving | {row.id: row.id for row in rows}
             self._thinned_in_flight.clear()
+            self._taken_back_in_flight.clear()
             return [Entry(row.id, row.payload) for row in rows]
 
     def ack(self, ids: Iterable[int]) -> None:
@@ -100,8 +102,12 @@ class Spool:
         self._end(dict.fromkeys(ids))
 
     def set_aside(self, refused: Iterable[tuple[int, str]]) -> None:
-        """Keep refused readings apart, each with its reason; never fails."""
-        self._end(dict(refused))
+        """Keep refused readings apart, each with its reason; never fails.
+
+        What was taken back meanwhile stays: it was refused for the time that it had.
+        """
+        taken_back = self._taken_back_in_flight
+        self._end({id_: reason for id_, reason in refused if id_ not in taken_back})
 
     def retry(self) -> int | None:
         """Bring what was set aside back into the queue; returns how many, None: not now."""
@@ -159,7 +165,19 @@ class Spool:
         """
         with self._mutex:
             self._flush()
-            return self._on_disk(lambda file: file.take_back(later_than, newest), None)
+            ids: list[int] = []
+            try:
+                self._disk.delete(lambda file: ids.extend(file.take_back(later_than, newest)))
+            except SpoolError:
+                return None
+            given = {now: given for given, now in self._in_flight.items()}
+            self._taken_back_in_flight |= {given[id_] for id_ in ids if id_ in given}
+            return len(ids)
+
+    def held_before(self, boot_id: str, gap_s: float) -> float:
+        """How many seconds the held readings of other boots span, with a gap before each boot."""
+        with self._mutex:
+            return self._on_disk(lambda file: file.held_before(boot_id, gap_s), 0.0)
 
     def status(self) -> dict[str, Any]:
         """What `--spool` prints, and what only memory knows."""
@@ -277,6 +295,7 @@ class Spool:
                 if row.id in self._endings:
                     self._endings[id_] = self._endings.pop(row.id)
             some = INSERT_ROWS
+        file.in_doubt.clear()  # memory has nothing any more that could be among them
 
     def _on_disk(self, action: Callable[[SpoolFile], T], default: T) -> T:
         try:

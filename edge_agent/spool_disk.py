@@ -34,6 +34,7 @@ class Disk:
         self.failing_since: float | None = None  # the file can not be used at all since then
         self._max_mb = max_mb
         self._file: SpoolFile | None = None
+        self._known_id: int | None = None  # the last that was surely given, once a file was closed
         self._reserve = Reserve(path)
         self._chores: Generator[list[int] | None] | None = None
         self._reopen_at = self._replace_at = float("-inf")
@@ -101,11 +102,11 @@ class Disk:
     def _open(self) -> SpoolFile:
         self._reserve.give_up_if_needed()
         file = SpoolFile(self.path, self._max_mb)
-        known = self.counters["last_id"]
+        known = self._known_id
         try:
-            if file.counters["last_id"] < known:
+            if known is not None and file.counters["last_id"] < known:
                 file.start_after(known)
-            elif known:
+            elif known is not None:
                 file.in_doubt = file.from_id(known + 1, MOST_IN_DOUBT)
         except SpoolError:
             file.close()
@@ -174,6 +175,8 @@ class Disk:
         if file:
             self._chores.close()
             self.counters = file.counters
+            last_id = file.counters["last_id"]
+            self._known_id = file.in_doubt[0].id - 1 if file.in_doubt else last_id
             try:
                 file.close()
             except SpoolError as error:

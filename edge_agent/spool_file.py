@@ -33,7 +33,7 @@ CHECKED_MB = 64  # a larger file is not read from end to end before work starts
 FULL = 0.97  # the rest is kept for confirming and setting aside
 ROWS_UNMEASURED = 20  # the fill is asked for after so many, and always when it is high
 REASON_CHARS = 500
-TAKEN_BACK = 1000  # looked at in one transaction
+TAKEN_BACK = 1000  # in one transaction
 
 
 class SpoolFile:
@@ -121,7 +121,7 @@ class SpoolFile:
                     self.put_meta("counters", counters_to_text(self.counters))
                 self._db.execute("COMMIT")
             except BaseException:
-                self.counters = before
+                self.counters.update(before)  # others look at them too
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
@@ -181,16 +181,19 @@ class SpoolFile:
             self.counters["thinned"] += sum(self._delete(id_) for id_ in ids)
 
     def retry(self) -> int:
-        """Move undamaged set-aside rows back under their old ids; returns how many."""
-        newest = self.counters["newest_ts"]  # knows them already, or knows better
+        """Move undamaged set-aside rows back under their old ids; returns how many.
+
+        What is later than the newest time is of a clock that was ahead: it waits for its own.
+        """
+        newest = self.counters["newest_ts"]
         with self.transaction():
             found = self._db.execute(f"SELECT number, {COLUMNS} FROM set_aside").fetchall()  # noqa: S608
             good = [(number, row) for number, *values in found if (row := Row(*values)).good]
             for number, row in good:
-                self._insert(row)
+                ahead = newest and newer(row.ts, newest) != newest
+                self._insert(held_again(row) if ahead else row)
                 self._db.execute("DELETE FROM set_aside WHERE number = ?", (number,))
             self.counters["set_aside"] -= len(good)
-            self.counters["newest_ts"] = newest
         return len(good)
 
     def place(self, rows: Iterable[Row]) -> None:
@@ -199,19 +202,20 @@ class SpoolFile:
             for row in rows:
                 self._rewrite(row)
 
-    def take_back(self, later_than: str, newest: str) -> int:
-        """Hold the later of the newest rows again, and remember `newest` when these are all.
+    def take_back(self, later_than: str, newest: str) -> list[int]:
+        """Hold some rows again that are later, the newest first; returns their ids.
 
-        No others are as late: what was taken after a reading of the future was held for its sake.
+        When no others are left, `newest` is the newest time.
         """
         with self.transaction():
-            rows = self.queued(TAKEN_BACK, newest=True)
-            wrong = [row for row in rows if row.good and newer(row.ts, later_than) != later_than]
+            where = "held = 0 AND ts > ? ORDER BY id DESC LIMIT ?"
+            found = self._rows(where, later_than, TAKEN_BACK)
+            wrong = [row for row in found if row.good]
             for row in wrong:
                 self._rewrite(held_again(row))
-            if len(rows) < TAKEN_BACK or rows[0] not in wrong:
+            if len(found) < TAKEN_BACK or not wrong:
                 self.counters["newest_ts"] = newest
-        return len(wrong)
+        return [row.id for row in wrong]
 
     def _rewrite(self, row: Row) -> None:
         """Change a row that is there; its readings stay the same."""
@@ -263,6 +267,16 @@ class SpoolFile:
     def held(self, limit: int) -> list[Row]:
         """The oldest rows that wait for a trusted time."""
         return self._rows("held = 1 ORDER BY id LIMIT ?", limit)
+
+    def held_before(self, boot_id: str, gap_s: float) -> float:
+        """How many seconds the held rows of other boots span, with a gap before each boot."""
+        with named_errors(self.path):
+            return self._one(
+                "SELECT coalesce(sum(span_s + ?), 0.0) FROM (SELECT max(boot_s) - min(boot_s)"
+                " AS span_s FROM samples WHERE held = 1 AND boot_id <> ? GROUP BY boot_id)",
+                gap_s,
+                boot_id,
+            )
 
     def from_id(self, first: int, limit: int) -> list[Row]:
         """Rows in the order of their ids."""

@@ -6,7 +6,16 @@ from itertools import pairwise
 import pytest
 
 from edge_agent import RELEASED
-from edge_agent.clock import COMPUTED, GUESSED, Clock, Stamp, place_held, read_boot_id, read_boot_s
+from edge_agent.clock import (
+    COMPUTED,
+    GUESSED,
+    ROWS,
+    Clock,
+    Stamp,
+    place_held,
+    read_boot_id,
+    read_boot_s,
+)
 from edge_agent.samples import parse_time
 from edge_agent.spool import Spool
 from edge_agent.spool_file import TAKEN_BACK
@@ -67,7 +76,7 @@ def take(machine, spool, number):
 
 def queue(spool):
     """The readings that may be sent: number and time, in the order they were taken."""
-    return [(int(e.sample["pv_power_w"]), parse_time(e.sample["ts"])) for e in spool.peek(1000)]
+    return [(int(e.sample["pv_power_w"]), parse_time(e.sample["ts"])) for e in spool.peek(9999)]
 
 
 def test_where_nothing_can_be_asked_the_clock_is_trusted(machine):
@@ -246,7 +255,10 @@ def test_what_the_server_said_before_the_clock_was_put_right_is_enough(machine, 
     assert "ahead" in machine.clock.warning
     machine.wait(5)
     machine.wall -= timedelta(hours=1)
-    assert take(machine, spool, 1) == Stamp(START + 5 * SECOND, 105.0, "boot-1", synced=True)
+    assert not take(machine, spool, 1).synced  # the spool has to learn it first
+    machine.wait(5)
+    assert take(machine, spool, 2).synced
+    assert queue(spool) == [(number, START + number * 5 * SECOND) for number in range(3)]
     assert machine.clock.warning is None
 
 
@@ -283,7 +295,7 @@ def test_many_readings_of_the_future_get_their_time_piece_by_piece(machine, spoo
     for number in range(count, count + 5):
         take(machine, spool, number)
         machine.wait(1)
-    found = [(e.sample["pv_power_w"], parse_time(e.sample["ts"])) for e in spool.peek(9999)]
+    found = queue(spool)
     assert found == [(number, START + number * SECOND) for number in range(count + 5)]
     assert spool.newest_ts() == found[-1][1]
 
@@ -326,16 +338,74 @@ def test_a_boot_after_a_clock_that_was_ahead_is_placed_before_the_next_one(tmp_p
     assert {later - earlier for earlier, later in pairwise(times[1:4])} == {5 * SECOND}
 
 
-def test_a_retried_reading_of_the_future_makes_no_time_doubtful(tmp_path, spool):
+def test_a_restart_while_they_are_placed_changes_nothing(machine, spool, tmp_path):
+    count = 2 * TAKEN_BACK + 500
+    for number in range(count):
+        ts = START + timedelta(days=1, seconds=number)
+        stamp = Stamp(ts, 100.0 + number, "boot-1", synced=True)
+        spool.enqueue(sample(number, ts=stamp.ts.isoformat()), stamp)
+    machine.clock.compare(START)
+    machine.wait(count)
+    while spool.newest_ts() > machine.wall:
+        take(machine, spool, count)
+        machine.wait(1)
+        count += 1
+    again = Machine(tmp_path, machine.wall, spool.newest_ts())
+    again.boot_s = machine.boot_s
+    while not take(again, spool, count).synced:
+        again.wait(1)
+        count += 1
+    assert queue(spool) == [(number, START + number * SECOND) for number in range(count + 1)]
+
+
+def test_boots_without_the_time_end_where_this_boot_begins_however_long(tmp_path, spool):
+    for number in range(3 * ROWS):
+        boot, boot_s = f"boot-{number // (2 * ROWS)}", float(number % (2 * ROWS))
+        spool.enqueue(sample(number), Stamp(START, boot_s, boot, synced=False))
+    machine = Machine(tmp_path, START + timedelta(days=1), boot="boot-2")
+    for _ in range(3):
+        place_held(spool, machine.clock)
+    times = [ts for _, ts in queue(spool)]
+    assert {later - earlier for earlier, later in pairwise(times)} == {SECOND}
+    assert timedelta() < machine.wall - 100 * SECOND - times[-1] < 5 * SECOND
+
+
+def test_a_retried_reading_of_the_future_waits_for_its_time(tmp_path):
+    spool = Spool(tmp_path / "spool.db")
     machine = Machine(tmp_path, START + timedelta(days=1))
     take(machine, spool, 0)
     spool.set_aside([(spool.peek(1)[0].id, "from the future")])
     machine.clock.compare(START)
     machine.wall = START
-    take(machine, spool, 1)
-    take(machine, spool, 2)
+    for number in range(1, 4):
+        machine.wait(5)
+        take(machine, spool, number)
     assert spool.retry() == 1
-    assert take(Machine(tmp_path, START + SECOND, spool.newest_ts(), "boot-2"), spool, 3).synced
+    spool.close()
+    spool = Spool(tmp_path / "spool.db")
+    again = Machine(tmp_path, machine.wall, spool.newest_ts())
+    again.boot_s = machine.boot_s
+    again.clock.compare(again.wall)
+    again.wait(5)
+    assert take(again, spool, 4).synced
+    assert queue(spool) == [(number, START + number * 5 * SECOND) for number in range(5)]
+    spool.close()
+
+
+def test_a_refusal_of_the_wrong_time_does_not_hit_a_reading_that_has_its_own(machine, spool):
+    machine.wall += timedelta(days=1)
+    for number in range(2):
+        take(machine, spool, number)
+        machine.wait(5)
+    in_flight = spool.peek(9)
+    machine.wall -= timedelta(days=1)
+    machine.clock.compare(machine.wall)
+    for number in range(2, 5):
+        take(machine, spool, number)
+        machine.wait(5)
+    spool.set_aside([(entry.id, "from the future") for entry in in_flight])
+    assert queue(spool) == [(number, START + number * 5 * SECOND) for number in range(5)]
+    assert spool.status()["rejected"] == []
 
 
 def test_a_server_with_another_time_confirms_nothing(machine, spool):
@@ -362,7 +432,7 @@ def test_each_placed_reading_is_marked_in_the_spool(machine, spool):
     notes = []
 
     class Listening:
-        newest_ts, held = spool.newest_ts, spool.held
+        newest_ts, held, held_before = spool.newest_ts, spool.held, spool.held_before
 
         def place(self, updates):
             notes.extend(note for _, _, note in updates)

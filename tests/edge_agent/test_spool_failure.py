@@ -50,6 +50,40 @@ spool.close()
 """
 
 
+RETRY = """
+import json, sys, time
+from edge_agent.spool import Spool
+from tests.edge_agent.readings import reading
+spool = Spool(sys.argv[1])
+failed = None
+for n in range(60):
+    if not spool.enqueue(reading(n)) and failed is None:
+        failed = n
+        time.sleep(1.1)
+aside = [entry.id for entry in spool.peek(99) if entry.sample["pv_power_w"] == failed]
+spool.set_aside([(id_, "no") for id_ in aside])
+print(json.dumps([spool.status()["set_aside"], spool.retry()]))
+spool.close()
+"""
+
+PLACE_PIECES = """
+import json, sys, time
+from datetime import timedelta
+from edge_agent.clock import Clock, Stamp, place_held
+from edge_agent.spool import Spool
+from tests.edge_agent.agent import START, sample
+spool = Spool(sys.argv[1])
+for n in range(1005):
+    spool.enqueue(sample(n), Stamp(START, 7.0 * n, "an earlier boot", synced=False))
+clock = Clock(START - timedelta(days=30))
+while spool.held() != []:
+    place_held(spool, clock)
+    time.sleep(0.3)
+print(json.dumps([entry.sample["ts"] for entry in spool.peek(9999)]))
+spool.close()
+"""
+
+
 @pytest.fixture
 def path(tmp_path):
     """Where the spool of a test lies."""
@@ -90,6 +124,16 @@ def test_what_a_failed_commit_left_behind_and_got_its_time_in_memory_is_there_on
     """The commit failed, yet its row is in the log: with the time of before."""
     assert run_with_faults(PLACE, "fdatasync", "EIO", "30..34", path) > 0
     assert numbers(path) == list(range(60))
+
+
+def test_a_reading_of_a_failed_commit_can_be_set_aside_and_come_back(path):
+    assert run_with_faults(RETRY, "fdatasync", "EIO", "30..31", path) == [1, 1]
+    assert numbers(path) == list(range(60))
+
+
+def test_a_piece_that_was_placed_though_it_seemed_to_fail_lends_its_times_to_no_other(path):
+    times = run_with_faults(PLACE_PIECES, "fdatasync", "EIO", "1020..1021", path)
+    assert len(set(times)) == len(times) == 1005
 
 
 def test_a_file_that_may_not_grow(path):
