@@ -74,6 +74,14 @@ def take(machine, spool, number):
     return stamp
 
 
+def take_from_the_future(spool, count):
+    """Readings of this boot, one a second, of a clock that was a day ahead."""
+    for number in range(count):
+        ts = START + timedelta(days=1, seconds=number)
+        stamp = Stamp(ts, 100.0 + number, "boot-1", synced=True)
+        spool.enqueue(sample(number, ts=ts.isoformat()), stamp)
+
+
 def queue(spool):
     """The readings that may be sent: number and time, in the order they were taken."""
     return [(int(e.sample["pv_power_w"]), parse_time(e.sample["ts"])) for e in spool.peek(9999)]
@@ -286,10 +294,7 @@ def test_the_spool_forgets_it_too_where_nothing_was_held(machine, spool):
 
 def test_many_readings_of_the_future_get_their_time_piece_by_piece(machine, spool):
     count = 2 * TAKEN_BACK + 500
-    for number in range(count):
-        ts = START + timedelta(days=1, seconds=number)
-        stamp = Stamp(ts, 100.0 + number, "boot-1", synced=True)
-        spool.enqueue(sample(number, ts=stamp.ts.isoformat()), stamp)
+    take_from_the_future(spool, count)
     machine.clock.compare(START)
     machine.wait(count)
     for number in range(count, count + 5):
@@ -340,10 +345,7 @@ def test_a_boot_after_a_clock_that_was_ahead_is_placed_before_the_next_one(tmp_p
 
 def test_a_restart_while_they_are_placed_changes_nothing(machine, spool, tmp_path):
     count = 2 * TAKEN_BACK + 500
-    for number in range(count):
-        ts = START + timedelta(days=1, seconds=number)
-        stamp = Stamp(ts, 100.0 + number, "boot-1", synced=True)
-        spool.enqueue(sample(number, ts=stamp.ts.isoformat()), stamp)
+    take_from_the_future(spool, count)
     machine.clock.compare(START)
     machine.wait(count)
     while spool.newest_ts() > machine.wall:
