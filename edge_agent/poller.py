@@ -9,9 +9,10 @@ from time import monotonic
 from typing import Any
 
 from edge_agent import logs
-from edge_agent.clock import Clock, place_held, read_wall
+from edge_agent.clock import Clock, read_wall
 from edge_agent.health import HealthFile, Systemd
 from edge_agent.loops import Fatal
+from edge_agent.placing import Placing
 from edge_agent.samples import format_time
 from edge_agent.sources import NothingNew, Source, SourceError
 from edge_agent.spool import Spool
@@ -76,6 +77,7 @@ class Poller:
         self._source = source
         self._spool = spool
         self._clock = clock
+        self._placing = Placing(spool, clock)
         self._uploader = uploader
         self._systemd = systemd
         self._stop = stop
@@ -88,7 +90,7 @@ class Poller:
     def tick(self) -> float:
         """One pass; returns how long to wait for the next."""
         try:
-            place_held(self._spool, self._clock)
+            self._placing.step()
             if self._spool.retry_requested():
                 self._retry()
             if self._schedule.due(self._now()):

@@ -174,10 +174,10 @@ class Spool:
             self._taken_back_in_flight |= {given[id_] for id_ in ids if id_ in given}
             return len(ids)
 
-    def held_before(self, boot_id: str, gap_s: float) -> float:
+    def other_boots_s(self, boot_id: str, gap_s: float) -> float:
         """How many seconds the held readings of other boots span, with a gap before each boot."""
         with self._mutex:
-            return self._on_disk(lambda file: file.held_before(boot_id, gap_s), 0.0)
+            return self._on_disk(lambda file: file.other_boots_s(boot_id, gap_s), 0.0)
 
     def status(self) -> dict[str, Any]:
         """What `--spool` prints, and what only memory knows."""

@@ -268,7 +268,7 @@ class SpoolFile:
         """The oldest rows that wait for a trusted time."""
         return self._rows("held = 1 ORDER BY id LIMIT ?", limit)
 
-    def held_before(self, boot_id: str, gap_s: float) -> float:
+    def other_boots_s(self, boot_id: str, gap_s: float) -> float:
         """How many seconds the held rows of other boots span, with a gap before each boot."""
         with named_errors(self.path):
             return self._one(

@@ -7,15 +7,12 @@ import pytest
 
 from edge_agent import RELEASED
 from edge_agent.clock import (
-    COMPUTED,
-    GUESSED,
-    ROWS,
     Clock,
     Stamp,
-    place_held,
     read_boot_id,
     read_boot_s,
 )
+from edge_agent.placing import COMPUTED, GUESSED, ROWS, Placing
 from edge_agent.samples import parse_time
 from edge_agent.spool import Spool
 from edge_agent.spool_file import TAKEN_BACK
@@ -38,6 +35,12 @@ class Machine:
             boot_id=boot,
             timesync=self.timesync,
         )
+        self._placing = None
+
+    def place(self, spool):
+        """One pass over what is held in the spool."""
+        self._placing = self._placing or Placing(spool, self.clock)
+        self._placing.step()
 
     @property
     def trusted(self):
@@ -68,7 +71,7 @@ def spool(tmp_path):
 
 def take(machine, spool, number):
     """One reading, as the poll loop takes it."""
-    place_held(spool, machine.clock)
+    machine.place(spool)
     stamp = machine.clock.stamp()
     spool.enqueue(sample(number, ts=stamp.ts.isoformat()), stamp)
     return stamp
@@ -198,7 +201,7 @@ def test_more_readings_than_fit_one_look_keep_their_distances(tmp_path, spool):
     later = Machine(tmp_path, boot="boot-2")
     for _ in range(2):
         assert later.clock.holds
-        place_held(spool, later.clock)
+        later.place(spool)
     assert not later.clock.holds
     placed = [parse_time(entry.sample["ts"]) for entry in spool.peek(3000)]
     assert {later - earlier for earlier, later in pairwise(placed)} == {SECOND}
@@ -366,7 +369,7 @@ def test_boots_without_the_time_end_where_this_boot_begins_however_long(tmp_path
         spool.enqueue(sample(number), Stamp(START, boot_s, boot, synced=False))
     machine = Machine(tmp_path, START + timedelta(days=1), boot="boot-2")
     for _ in range(3):
-        place_held(spool, machine.clock)
+        machine.place(spool)
     times = [ts for _, ts in queue(spool)]
     assert {later - earlier for earlier, later in pairwise(times)} == {SECOND}
     assert timedelta() < machine.wall - 100 * SECOND - times[-1] < 5 * SECOND
@@ -434,7 +437,7 @@ def test_each_placed_reading_is_marked_in_the_spool(machine, spool):
     notes = []
 
     class Listening:
-        newest_ts, held, held_before = spool.newest_ts, spool.held, spool.held_before
+        newest_ts, held, other_boots_s = spool.newest_ts, spool.held, spool.other_boots_s
 
         def place(self, updates):
             notes.extend(note for _, _, note in updates)
@@ -442,7 +445,7 @@ def test_each_placed_reading_is_marked_in_the_spool(machine, spool):
 
     for boot in ("boot-0", "boot-1"):
         spool.enqueue(sample(0), Stamp(START, 1.0, boot, synced=False))
-    place_held(Listening(), machine.clock)
+    machine.place(Listening())
     assert notes == [GUESSED, COMPUTED]
 
 

@@ -6,7 +6,8 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from edge_agent.clock import LOOK_AGAIN_S, ROWS, UNREADABLE_S, Stamp, place_held
+from edge_agent.clock import Stamp
+from edge_agent.placing import LOOK_AGAIN_S, ROWS, UNREADABLE_S
 from edge_agent.samples import parse_time
 from edge_agent.spool import Spool
 from edge_agent.spool_disk import REOPEN_AFTER_S
@@ -82,8 +83,8 @@ def test_a_guess_goes_on_where_the_last_piece_ended(tmp_path, spool):
     for number in range(count):
         spool.enqueue(sample(number), Stamp(START, 7.0 * number, "boot-0", synced=False))
     machine = Machine(tmp_path, newest=START - YEAR)
-    place_held(spool, machine.clock)
-    place_held(spool, machine.clock)
+    machine.place(spool)
+    machine.place(spool)
     times = [parse_time(e.sample["ts"]) for e in spool.peek(9999)]
     first = START - YEAR + SECOND
     assert times == [first + number * 7 * SECOND for number in range(count)]
@@ -117,7 +118,7 @@ def test_a_dead_disk_does_not_stop_the_others_and_its_readings_follow(
             machine.wait(5)
         assert queue(spool) == expected(count + 1)[3:]
     machine.wait(LOOK_AGAIN_S)
-    place_held(spool, machine.clock)
+    machine.place(spool)
     assert sorted(queue(spool)) == expected(count + 1)
 
 
@@ -165,10 +166,10 @@ def test_where_nothing_is_held_the_spool_is_looked_into_now_and_then(tmp_path, s
     take(machine, spool, 0)
     machine.wait(5)
     spool.enqueue(sample(1), Stamp(START, 105.0, "boot-1", synced=False))  # as salvage does
-    place_held(spool, machine.clock)
+    machine.place(spool)
     assert len(spool.held()) == 1
     machine.wait(LOOK_AGAIN_S)
-    place_held(spool, machine.clock)
+    machine.place(spool)
     assert queue(spool) == expected(2)
 
 

@@ -69,15 +69,16 @@ spool.close()
 PLACE_PIECES = """
 import json, sys, time
 from datetime import timedelta
-from edge_agent.clock import Clock, Stamp, place_held
+from edge_agent.clock import Clock, Stamp
+from edge_agent.placing import Placing
 from edge_agent.spool import Spool
 from tests.edge_agent.agent import START, sample
 spool = Spool(sys.argv[1])
 for n in range(1005):
     spool.enqueue(sample(n), Stamp(START, 7.0 * n, "an earlier boot", synced=False))
-clock = Clock(START - timedelta(days=30))
+placing = Placing(spool, Clock(START - timedelta(days=30)))
 while spool.held() != []:
-    place_held(spool, clock)
+    placing.step()
     time.sleep(0.3)
 print(json.dumps([entry.sample["ts"] for entry in spool.peek(9999)]))
 spool.close()
