@@ -9,21 +9,11 @@ from flask import Flask
 def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     """Build the app; raises InvalidSettings. It connects to its servers on the first request."""
     # Here, so that the modules that need only a part of the package do not load all of it.
-    from api_server import (
-        auth,
-        bodies,
-        capacity,
-        config,
-        cors,
-        energy,
-        errors,
-        health,
-        ingest,
-        realtime,
-        series,
-    )
-    from api_server.cache import Cache
-    from api_server.store import Store
+    from api_server import config
+    from api_server.data.cache import Cache
+    from api_server.data.database import Store
+    from api_server.routes import capacity, energy, health, ingest, realtime, series
+    from api_server.web import auth, bodies, cors, errors
 
     settings = config.load(environ)
     app = Flask("api_server", static_folder=None)

@@ -11,9 +11,9 @@ import psycopg2
 from psycopg2 import extensions
 from redis.connection import parse_url
 
-from edge_agent import environment
-from edge_agent.environment import InvalidSettings, Setting
-from edge_agent.samples import DEVICE_ID, KINDS
+from edge_agent.shared import environment
+from edge_agent.shared.environment import InvalidSettings, Setting
+from edge_agent.shared.samples import DEVICE_ID, KINDS
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _DIGEST = re.compile(r"sha256-[0-9a-fA-F]{64}")

@@ -8,13 +8,13 @@ import os
 import sys
 
 from api_server.config import load
-from api_server.migrate import SchemaProblem, check
-from edge_agent import logs
-from edge_agent.environment import InvalidSettings
+from api_server.migrations.migrate import SchemaProblem, check
+from edge_agent.shared import logs
+from edge_agent.shared.environment import InvalidSettings
 
 WRONG_SETTINGS = 78  # EX_CONFIG of sysexits.h
 
-worker_class = "api_server.worker.Worker"
+worker_class = "api_server.web.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 threads = 8
 timeout = 30

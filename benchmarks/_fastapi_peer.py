@@ -14,7 +14,7 @@ import asyncpg
 from fastapi import FastAPI, Header, HTTPException
 from pydantic import BaseModel, Field, create_model
 
-from edge_agent.samples import SUNGROW
+from edge_agent.shared.samples import SUNGROW
 
 
 def _annotation(field):

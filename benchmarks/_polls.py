@@ -61,14 +61,15 @@ def pymodbus_alone(port: int, pause_s: float) -> Callable[[], object]:
 
 def our_agent(pause_ms: int, uploads: bool) -> Callable[[], object]:
     """The agent's own parts, on a clock that lets one poll follow the other."""
-    from edge_agent import config, logs
+    from edge_agent import config
     from edge_agent.clock import Clock
     from edge_agent.health import Systemd
     from edge_agent.poller import Poller
+    from edge_agent.shared import logs
     from edge_agent.sources.sungrow.link import Pace
     from edge_agent.sources.sungrow.reader import SungrowSource
-    from edge_agent.spool import Spool
-    from edge_agent.uploader import Uploader
+    from edge_agent.spool.queue import Spool
+    from edge_agent.upload.uploader import Uploader
 
     logs.set_up("WARNING")
     settings = replace(config.load(os.environ), inter_register_delay_ms=pause_ms)

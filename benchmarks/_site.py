@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers import ROOT, Postgres, Redis, open_folder
+from tests.support.servers import ROOT, Postgres, Redis, open_folder
 
 
 class Site:

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import Row
-from tests.servers import ROOT, CertificateAuthority
-from tests.servers.process import environment
 from tests.simulators.ingest_server import IngestServer
+from tests.support.servers import ROOT, CertificateAuthority
+from tests.support.servers.process import environment
 
 NAME = "Agent: CPU and memory"
 POLLS = 60  # per round, with the pauses that the dongle needs

@@ -12,12 +12,12 @@ from benchmarks import Laps, Row
 from benchmarks._load import inverter_sample
 from benchmarks._site import site
 from edge_agent import config
-from edge_agent.samples import SUNGROW
-from edge_agent.spool import Spool
-from edge_agent.spool_file import SpoolFile
-from edge_agent.spool_row import make_row
-from edge_agent.uploader import Uploader
-from tests.servers import Api, CertificateAuthority
+from edge_agent.shared.samples import SUNGROW
+from edge_agent.spool.file import SpoolFile
+from edge_agent.spool.queue import Spool
+from edge_agent.spool.row import make_row
+from edge_agent.upload.uploader import Uploader
+from tests.support.servers import Api, CertificateAuthority
 
 NAME = "Drain of a week's backlog over TLS"
 WEEK = 7 * 24 * 3600 // 5

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import Row, interleave
-from edge_agent.spool import Spool
-from tests.edge_agent.readings import reading
+from edge_agent.spool.queue import Spool
+from tests.support.readings import reading
 
 NAME = "Spool: durable readings"
 READINGS = 500  # per round

@@ -15,7 +15,7 @@ from itertools import count
 from benchmarks import Row, interleave
 from benchmarks._load import body, inverter_sample, post_all
 from benchmarks._site import Site, site
-from tests.servers import ROOT, Api, free_port
+from tests.support.servers import ROOT, Api, free_port
 
 NAME = "Ingest from a fleet: batches of 12, 16 connections"
 CONNECTIONS, BATCH, REQUESTS = 16, 12, 40

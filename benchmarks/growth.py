@@ -7,7 +7,7 @@ from itertools import count
 from benchmarks import Row, interleave
 from benchmarks._load import START, Connection, body, inverter_sample
 from benchmarks._site import Site, site
-from tests.servers import Api, ServerFailed
+from tests.support.servers import Api, ServerFailed
 
 NAME = "Growth: 1, 10 and 100 devices, 1, 10 and 100 chunks"
 SIZES = (1, 10, 100)

@@ -11,9 +11,9 @@ import psycopg2
 from benchmarks import Row
 from benchmarks._load import body, inverter_sample, meter_sample, post_all
 from benchmarks._site import Site, site
-from edge_agent.samples import KINDS
-from tests.servers import Api
-from tests.servers.process import children
+from edge_agent.shared.samples import KINDS
+from tests.support.servers import Api
+from tests.support.servers.process import children
 
 NAME = "Homes on one machine"
 HOMES, CONNECTIONS, CYCLES = 64, 8, 6

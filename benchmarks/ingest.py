@@ -13,8 +13,8 @@ from psycopg2.extras import execute_values
 from benchmarks import Laps, Row, interleave
 from benchmarks._load import Connection, body, inverter_sample
 from benchmarks._site import site
-from edge_agent.samples import SUNGROW, parse_time
-from tests.servers import Api
+from edge_agent.shared.samples import SUNGROW, parse_time
+from tests.support.servers import Api
 
 NAME = "Ingest: batches of 500, one connection"
 BATCH, BATCHES = 500, 20

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 import redis
 
-from api_server.store import Store
+from api_server.data.database import Store
 from benchmarks import Row, interleave
 from benchmarks._load import Connection, body, inverter_sample
 from benchmarks._site import Site, site
-from edge_agent.samples import SUNGROW, format_time
-from tests.servers import Api, ServerFailed
+from edge_agent.shared.samples import SUNGROW, format_time
+from tests.support.servers import Api, ServerFailed
 
 NAME = "Realtime"
 CONNECTIONS, REQUESTS = 4, 150

@@ -14,7 +14,7 @@ import psycopg2
 
 from benchmarks import Laps, Row, interleave
 from benchmarks._site import Site, site
-from tests.servers import Api
+from tests.support.servers import Api
 
 NAME = "Reading history on TimescaleDB Community"
 STEP_S = float(os.environ.get("SERIES_STEP_S", "5"))

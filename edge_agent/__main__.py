@@ -12,8 +12,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from edge_agent import __version__, config, logs
-from edge_agent.environment import InvalidSettings
+from edge_agent import __version__, config
+from edge_agent.shared import logs
+from edge_agent.shared.environment import InvalidSettings
 
 log = logging.getLogger("edge_agent")
 
@@ -73,7 +74,7 @@ def run() -> int:
     settings = _settings()
     from edge_agent import agent
     from edge_agent.loops import LoopFailed
-    from edge_agent.spool_errors import SpoolError, SpoolLocked
+    from edge_agent.spool.errors import SpoolError, SpoolLocked
 
     try:
         agent.run(settings)
@@ -103,8 +104,8 @@ def once() -> int:
     settings = _settings()
     from edge_agent.clock import Clock
     from edge_agent.sources import NothingNew, SourceError, open_source
-    from edge_agent.spool_errors import SpoolError, SpoolLocked
-    from edge_agent.spool_lock import lock
+    from edge_agent.spool.errors import SpoolError, SpoolLocked
+    from edge_agent.spool.lock import lock
 
     try:
         lock(settings.spool_path, create=False)
@@ -126,8 +127,8 @@ def once() -> int:
 
 def show_spool() -> int:
     """Print what the spool holds, also beside a running agent."""
-    from edge_agent.spool_errors import SpoolError
-    from edge_agent.spool_status import read_status
+    from edge_agent.spool.errors import SpoolError
+    from edge_agent.spool.status import read_status
 
     try:
         _print(read_status(_spool()[0]))
@@ -138,8 +139,8 @@ def show_spool() -> int:
 
 def retry() -> int:
     """Bring the set-aside samples back, or have the running agent do it."""
-    from edge_agent.spool_errors import SpoolError
-    from edge_agent.spool_status import retry_set_aside
+    from edge_agent.spool.errors import SpoolError
+    from edge_agent.spool.status import retry_set_aside
 
     try:
         count = retry_set_aside(*_spool())
@@ -151,7 +152,7 @@ def retry() -> int:
 
 def pair() -> int:
     """Get a token from the meter."""
-    from edge_agent.pair import pair
+    from edge_agent.sources.p1.pair import pair
 
     return pair(os.environ, sys.stdout)
 

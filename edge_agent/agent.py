@@ -6,15 +6,16 @@ from collections.abc import Callable
 from threading import Event
 from time import monotonic
 
-from edge_agent import __version__, logs, loops
+from edge_agent import __version__, loops
 from edge_agent.clock import Clock
 from edge_agent.config import Settings
 from edge_agent.health import Systemd
 from edge_agent.loops import Loop
 from edge_agent.poller import Poller
+from edge_agent.shared import logs
 from edge_agent.sources import open_source
-from edge_agent.spool import Spool
-from edge_agent.uploader import Uploader
+from edge_agent.spool.queue import Spool
+from edge_agent.upload.uploader import Uploader
 
 GRACE_S = 10.0  # for the last upload
 POLL_END_S = 2.0  # for a reading that is being taken when we stop

@@ -19,8 +19,9 @@ from os.path import exists
 from pathlib import Path
 from uuid import uuid4
 
-from edge_agent import RELEASED, logs
-from edge_agent.samples import format_time
+from edge_agent import RELEASED
+from edge_agent.shared import logs
+from edge_agent.shared.samples import format_time
 
 TIMESYNC = Path("/run/systemd/timesync")  # there while systemd-timesyncd runs
 TICK = timedelta(microseconds=1)  # the least the database can tell apart

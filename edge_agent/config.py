@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from edge_agent import environment
-from edge_agent.environment import InvalidSettings, Setting
-from edge_agent.samples import DEVICE_ID
+from edge_agent.shared import environment
+from edge_agent.shared.environment import InvalidSettings, Setting
+from edge_agent.shared.samples import DEVICE_ID
 
 STATE = Path("/var/lib/sunspool")
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from edge_agent import __version__, logs
+from edge_agent import __version__
 from edge_agent.clock import read_wall
-from edge_agent.samples import format_time
+from edge_agent.shared import logs
+from edge_agent.shared.samples import format_time
 
 log = logging.getLogger(__name__)
 

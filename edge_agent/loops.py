@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from threading import Event, Thread
 from time import monotonic
 
-from edge_agent import logs
+from edge_agent.shared import logs
 
 PASS_S = 180.0  # no pass takes longer, with every timeout on its way; then it hangs
 PAUSE_S = 5.0  # after an unexpected error

@@ -5,10 +5,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from edge_agent import RELEASED, logs
+from edge_agent import RELEASED
 from edge_agent.clock import Clock, Stamp, after
-from edge_agent.samples import format_time
-from edge_agent.spool_row import Held
+from edge_agent.shared import logs
+from edge_agent.shared.samples import format_time
+from edge_agent.spool.row import Held
 
 GAP = timedelta(seconds=1)  # between the last known reading and a boot that never saw the time
 # The server takes no sample from further ahead; what it may have taken keeps its time.

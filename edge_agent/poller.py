@@ -8,16 +8,16 @@ from threading import Event
 from time import monotonic
 from typing import Any
 
-from edge_agent import logs
 from edge_agent.clock import Clock, read_wall
 from edge_agent.health import HealthFile, Systemd
 from edge_agent.loops import Fatal
 from edge_agent.placing import Placing
-from edge_agent.samples import format_time
+from edge_agent.shared import logs
+from edge_agent.shared.samples import format_time
 from edge_agent.sources import NothingNew, Source, SourceError
-from edge_agent.spool import Spool
-from edge_agent.spool_errors import SpoolBroken
-from edge_agent.uploader import Uploader
+from edge_agent.spool.errors import SpoolBroken
+from edge_agent.spool.queue import Spool
+from edge_agent.upload.uploader import Uploader
 
 LATE = 0.1  # of the interval
 REPEAT_S = 60.0  # the same failure is logged once in this time

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.servers import CertificateAuthority, Postgres, Redis, migrate, open_folder
-from tests.servers.postgres import programs
+from tests.support.servers import CertificateAuthority, Postgres, Redis, migrate, open_folder
+from tests.support.servers.postgres import programs
 
 TEMPLATE = "migrated_template"
 

@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import ROOT, run
-from tests.servers.process import environment
+from tests.support.servers import ROOT, run
+from tests.support.servers.process import environment
 
-SHARED = {"edge_agent", "edge_agent.samples", "edge_agent.environment", "edge_agent.logs"}
+SHARED = {
+    "edge_agent",
+    "edge_agent.shared",
+    "edge_agent.shared.samples",
+    "edge_agent.shared.environment",
+    "edge_agent.shared.logs",
+}
 LOADED = """
 import importlib, json, sys
 before = set(sys.modules)
@@ -40,7 +46,7 @@ def test_the_agent_knows_nothing_of_the_server():
 
 
 def imports(file: Path) -> set[str]:
-    """The modules a file imports, `from edge_agent import logs` as edge_agent.logs."""
+    """The modules a file imports, `from edge_agent import logs` as edge_agent.shared.logs."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):

@@ -9,15 +9,21 @@ from flask import Flask
 
 import api_server.config
 import edge_agent.config
-from api_server import create_app, series
-from edge_agent.environment import Setting
-from tests.servers import ROOT, run
-from tests.servers.process import environment
+from api_server import create_app
+from api_server.routes import series
+from edge_agent.shared.environment import Setting
+from tests.support.servers import ROOT, run
+from tests.support.servers.process import environment
 
 README = ROOT / "README.md"
 COMMANDS = {
     "python -m edge_agent": [sys.executable, "-m", "edge_agent", "--help"],
-    "python -m api_server.migrate": [sys.executable, "-m", "api_server.migrate", "--help"],
+    "python -m api_server.migrate": [
+        sys.executable,
+        "-m",
+        "api_server.migrations.migrate",
+        "--help",
+    ],
     "scripts/demo": [str(ROOT / "scripts/demo"), "--help"],
 }
 SCRIPTS = ("scripts/demo", "scripts/test", "scripts/bench")

@@ -8,7 +8,7 @@ from shlex import quote
 
 import pytest
 
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 
 SCRIPTS = ["scripts/demo", "scripts/test", "scripts/bench", "scripts/install-packages", ".ci/run"]
 

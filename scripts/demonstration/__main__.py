@@ -8,7 +8,7 @@ from pathlib import Path
 from scripts.demonstration.house import House
 from scripts.demonstration.screen import watch
 from scripts.demonstration.workplace import KeepRefused, workplace
-from tests.servers import ServerFailed
+from tests.support.servers import ServerFailed
 
 STOPPED_BY_SIGNAL = 130
 

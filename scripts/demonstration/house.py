@@ -8,7 +8,7 @@ from datetime import UTC, datetime, time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from tests.servers import (
+from tests.support.servers import (
     Api,
     CertificateAuthority,
     EdgeAgent,

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from edge_agent.spool_status import read_status
+from edge_agent.spool.status import read_status
 from scripts.demonstration.house import INVERTER, METER, ZONE, House
-from tests.servers import ServerFailed
+from tests.support.servers import ServerFailed
 
 LOOK_S = 0.3
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers import open_folder, run
+from tests.support.servers import open_folder, run
 
 # It outlives a demo that is killed: the kernel ends the servers then, and this removes the folder
 # once PostgreSQL, the slowest of them, has left it.

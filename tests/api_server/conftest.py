@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.api_server.client import READERS, TOKENS, Client
-from tests.servers import ROOT, Api, Postgres, Redis, open_folder
+from tests.support.client import READERS, TOKENS, Client
+from tests.support.servers import ROOT, Api, Postgres, Redis, open_folder
 
 
 @pytest.fixture

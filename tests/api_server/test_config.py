@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from api_server.config import Device, digest, load, load_for_migration
-from edge_agent.environment import InvalidSettings
+from edge_agent.shared.environment import InvalidSettings
 
 ENVIRON = {
     "DATABASE_URL": "postgresql://sunspool:hunter2@localhost/sunspool",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.api_server.client import INVERTER, Client
-from tests.servers import wait_until
+from tests.support.client import INVERTER, Client
+from tests.support.servers import wait_until
 
 MARKER = "c0ffee-do-not-echo"
 NUMBERS = ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" + "0" * 400, "1e-999", "0x10"]

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 
-from edge_agent.samples import format_time
-from tests.api_server.client import INVERTER, READERS, TOKENS, Client
-from tests.servers import Api, Postgres, Redis, free_port, open_folder, run, wait_until
-from tests.servers.process import children
+from edge_agent.shared.samples import format_time
+from tests.support.client import INVERTER, READERS, TOKENS, Client
+from tests.support.servers import Api, Postgres, Redis, free_port, open_folder, run, wait_until
+from tests.support.servers.process import children
 
 LIMIT_S = 6.5  # what the contract promises is 5 s; these machines are busy
 QUERY = "/v1/realtime?device_id=roof"

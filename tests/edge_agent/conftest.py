@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from edge_agent.sources.p1.meter import P1Source
-from tests.edge_agent.p1 import BODY, V1_BODY, Bodies, source
-from tests.edge_agent.site import Site
-from tests.servers import CertificateAuthority
 from tests.simulators.appliances import ApplianceCa
 from tests.simulators.homewizard import MeterSimulator
 from tests.simulators.ingest_server import IngestServer
+from tests.support.p1 import BODY, V1_BODY, Bodies, source
+from tests.support.servers import CertificateAuthority
+from tests.support.site import Site
 
 Appliances = tuple[ApplianceCa, tuple[Path, Path]]
 

@@ -15,11 +15,11 @@ from edge_agent import config
 from edge_agent.agent import Agent
 from edge_agent.health import Systemd
 from edge_agent.loops import LoopFailed
-from edge_agent.spool import Spool
-from tests.edge_agent.agent import TOKEN, CountingMeter, p1_environ, reading
-from tests.servers import EdgeAgent, free_port, wait_until
+from edge_agent.spool.queue import Spool
 from tests.simulators.homewizard import MeterSimulator
 from tests.simulators.ingest_server import ACCEPT, IngestServer, Reply
+from tests.support.agent import TOKEN, CountingMeter, p1_environ, reading
+from tests.support.servers import EdgeAgent, free_port, wait_until
 
 
 @pytest.fixture

@@ -6,17 +6,12 @@ from itertools import pairwise
 import pytest
 
 from edge_agent import RELEASED
-from edge_agent.clock import (
-    Clock,
-    Stamp,
-    read_boot_id,
-    read_boot_s,
-)
+from edge_agent.clock import Clock, Stamp, read_boot_id, read_boot_s
 from edge_agent.placing import COMPUTED, GUESSED, ROWS, Placing
-from edge_agent.samples import parse_time
-from edge_agent.spool import Spool
-from edge_agent.spool_file import TAKEN_BACK
-from tests.edge_agent.agent import START, sample
+from edge_agent.shared.samples import parse_time
+from edge_agent.spool.file import TAKEN_BACK
+from edge_agent.spool.queue import Spool
+from tests.support.agent import START, sample
 
 SECOND = timedelta(seconds=1)
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from edge_agent import __version__
-from tests.edge_agent.agent import TOKEN, CountingMeter, environ, p1_environ, sample, settings
-from tests.servers import EdgeAgent, free_port, wait_until
 from tests.simulators.homewizard import MeterSimulator
+from tests.support.agent import TOKEN, CountingMeter, environ, p1_environ, sample, settings
+from tests.support.servers import EdgeAgent, free_port, wait_until
 
 pytestmark = pytest.mark.usefixtures("ca")
 
@@ -32,7 +32,7 @@ def logged(done):
 
 def refuse_one(folder):
     """Make a spool with one pending and one set-aside sample, as an agent leaves it."""
-    from edge_agent.spool import Spool
+    from edge_agent.spool.queue import Spool
 
     spool = Spool(settings(folder).spool_path)
     for number in range(2):

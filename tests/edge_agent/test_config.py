@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent import config
-from edge_agent.environment import InvalidSettings
-from tests.edge_agent.agent import TOKEN, environ
+from edge_agent.shared.environment import InvalidSettings
+from tests.support.agent import TOKEN, environ
 
 P1 = {
     "SUNGROW_HOST": None,

@@ -13,13 +13,13 @@ from edge_agent.clock import Clock, Stamp
 from edge_agent.health import Systemd
 from edge_agent.loops import Fatal
 from edge_agent.poller import Poller, Schedule
-from edge_agent.samples import parse_time
+from edge_agent.shared.samples import parse_time
 from edge_agent.sources import NothingNew, SourceError
-from edge_agent.spool import Spool
-from edge_agent.spool_disk import REOPEN_AFTER_S
-from edge_agent.spool_errors import SpoolBroken
-from edge_agent.uploader import Uploader
-from tests.edge_agent.agent import START, sample, settings
+from edge_agent.spool.disk import REOPEN_AFTER_S
+from edge_agent.spool.errors import SpoolBroken
+from edge_agent.spool.queue import Spool
+from edge_agent.upload.uploader import Uploader
+from tests.support.agent import START, sample, settings
 
 HEALTH = {
     "ts",
@@ -240,7 +240,7 @@ def test_held_readings_get_their_time_before_the_next_is_taken(bench):
 
 
 def test_set_aside_samples_come_back_when_another_process_asks(bench):
-    from edge_agent.spool_status import request_retry
+    from edge_agent.spool.status import request_retry
 
     one = bench()
     one.poll()

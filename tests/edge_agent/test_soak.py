@@ -10,12 +10,12 @@ from contextlib import closing
 
 import pytest
 
-from tests.edge_agent.agent import CountingMeter, p1_environ, reading
-from tests.servers import ROOT
-from tests.servers.process import environment
 from tests.simulators.homewizard import MeterSimulator
 from tests.simulators.ingest_server import ACCEPT, IngestServer, Reply
 from tests.simulators.proxy import Fault, FaultProxy
+from tests.support.agent import CountingMeter, p1_environ, reading
+from tests.support.servers import ROOT
+from tests.support.servers.process import environment
 
 WEEK = 7 * 24 * 3600 // 5
 FAULTS = [
@@ -42,7 +42,7 @@ def test_a_week_changes_nothing(tmp_path, tls, ca, polls):
         env = p1_environ(
             line.port, uplink.port, ca.file, POLL_INTERVAL_S=5, MIN_BACKOFF_S=0.01, BATCH_SIZE=100
         ) | {"MAX_BACKOFF_S": "0.05", "SPOOL_PATH": str(tmp_path / "spool.db")}
-        command = [sys.executable, "-m", "tests.edge_agent.soak", "--polls", str(polls)]
+        command = [sys.executable, "-m", "tests.support.soak", "--polls", str(polls)]
         with (tmp_path / "looks").open("w") as out:
             soak = subprocess.Popen(command, cwd=ROOT, env=environment(env), stdout=out)
         while soak.poll() is None:

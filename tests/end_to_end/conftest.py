@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.site import Site
-from tests.servers import CertificateAuthority, Redis
+from tests.support.servers import CertificateAuthority, Redis
+from tests.support.whole_path import Site
 
 
 @pytest.fixture

@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.site import INVERTER, METER, Site, accepted, times
-from tests.servers import EdgeAgent, Postgres, Redis, ServerFailed, Simulator, migrate, wait_until
+from tests.support.servers import (
+    EdgeAgent,
+    Postgres,
+    Redis,
+    ServerFailed,
+    Simulator,
+    migrate,
+    wait_until,
+)
+from tests.support.whole_path import INVERTER, METER, Site, accepted, times
 
 DOWN_S = 3
 HEAL_S = 45

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import ROOT, wait_until
+from tests.support.servers import ROOT, wait_until
 
 INVERTER_LINE = re.compile(
     r"inverter  PV \d+ W   battery ((dis)?charging )?\d+ W \d+ %   load -?\d+ W"

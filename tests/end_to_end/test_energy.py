@@ -10,16 +10,16 @@ import pytest
 
 from edge_agent import config
 from edge_agent.sources import Source, open_source
-from edge_agent.spool import Spool
-from edge_agent.uploader import Uploader
-from tests.end_to_end.site import INVERTER, METER, Site
-from tests.servers import EdgeAgent
+from edge_agent.spool.queue import Spool
+from edge_agent.upload.uploader import Uploader
 from tests.simulators.appliances import SERIAL, ApplianceCa, san
 from tests.simulators.belgian import BelgianMeter
 from tests.simulators.homewizard import TOKEN, MeterSimulator
 from tests.simulators.house import House
 from tests.simulators.inverter import InverterSimulator
 from tests.simulators.inverter_words import HouseWords
+from tests.support.servers import EdgeAgent
+from tests.support.whole_path import INVERTER, METER, Site
 
 BRUSSELS = ZoneInfo("Europe/Brussels")
 STEP = timedelta(minutes=15)

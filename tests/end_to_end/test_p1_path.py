@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from edge_agent.samples import parse_time
-from tests.end_to_end.site import METER, Site
-from tests.servers import EdgeAgent, wait_until
+from edge_agent.shared.samples import parse_time
 from tests.simulators.appliances import SERIAL, ApplianceCa, san
 from tests.simulators.homewizard import TOKEN, MeterSimulator
+from tests.support.servers import EdgeAgent, wait_until
+from tests.support.whole_path import METER, Site
 
 BRUSSELS = ZoneInfo("Europe/Brussels")
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "homewizard"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.site import INVERTER, Site
-from tests.servers import Simulator, wait_until
+from tests.support.servers import Simulator, wait_until
+from tests.support.whole_path import INVERTER, Site
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "sungrow"
 WORDS = sorted(RECORDINGS.glob("*.expected.json"))

@@ -22,7 +22,7 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.server.requesthandler import ServerRequestHandler
 from pymodbus.simulator import DataType, SimData, SimDevice
 
-from edge_agent.samples import parse_time
+from edge_agent.shared.samples import parse_time
 from tests.simulators.belgian import SimulatedTime
 from tests.simulators.house import House
 from tests.simulators.inverter_words import HouseWords, listed, recorded

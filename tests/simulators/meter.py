@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edge_agent.samples import parse_time
+from edge_agent.shared.samples import parse_time
 from tests.simulators.appliances import SERIAL, ApplianceCa, san
 from tests.simulators.belgian import BelgianMeter, SimulatedTime, as_v1
 from tests.simulators.homewizard import TOKEN, MeterSimulator

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pymodbus.client import ModbusTcpClient
 
-from tests.edge_agent.sungrow import CAPTURE, source
-from tests.servers import ROOT
 from tests.simulators.house import INVERTER_ZONE, House
 from tests.simulators.inverter import InverterSimulator
 from tests.simulators.inverter_words import RECORDINGS, SERIAL, HouseWords
+from tests.support.servers import ROOT
+from tests.support.sungrow import CAPTURE, source
 
 START = datetime(2026, 6, 21, 5, 0, 5, tzinfo=UTC)
 

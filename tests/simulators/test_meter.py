@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.servers import Simulator
 from tests.simulators.belgian import BRUSSELS, QUARTER, BelgianMeter, as_v1
 from tests.simulators.house import House
+from tests.support.servers import Simulator
 
 START = datetime(2026, 10, 31, 20, 0, tzinfo=UTC)
 

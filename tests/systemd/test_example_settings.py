@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from edge_agent import environment
+from edge_agent.shared import environment
 from tests.systemd.unit_files import text
 
 EXAMPLES = {"edge.env.example": "edge_agent.config", "api.env.example": "api_server.config"}

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from threading import Event
 from typing import Any
 
-from edge_agent import __version__, logs
+from edge_agent import __version__
+from edge_agent.shared import logs
 from edge_agent.sources import NothingNew, RetryWaits, Sample, SourceError
 from edge_agent.sources.p1.connection import Answer, Connection, Unreachable
 from edge_agent.sources.p1.normalize import V1, V2, NoPower, meter_time, normalize

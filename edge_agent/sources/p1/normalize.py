@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from edge_agent.samples import P1, format_time
+from edge_agent.shared.samples import P1, format_time
 
 _FIELDS = {field.name: field for field in P1.fields}
 

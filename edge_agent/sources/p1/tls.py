@@ -15,7 +15,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from edge_agent import logs
+from edge_agent.shared import logs
 
 VENDOR_CA = Path(__file__).with_name("homewizard-ca.pem")  # valid until 2031-12-16
 SAN = "{}.p1dongle.device.homewizard.energy"

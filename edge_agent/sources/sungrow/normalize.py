@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from edge_agent.samples import SUNGROW, format_time
+from edge_agent.shared.samples import SUNGROW, format_time
 from edge_agent.sources.sungrow.registers import NEVER_ZERO, REGISTERS, Register
 
 Blocks = Mapping[int, Sequence[int]]  # the words of each reply, under their first address

@@ -7,7 +7,7 @@ from datetime import datetime
 from threading import Event
 from typing import Any
 
-from edge_agent import logs
+from edge_agent.shared import logs
 from edge_agent.sources import RetryWaits, Sample, SourceError
 from edge_agent.sources.sungrow.link import NORMAL, Link, LinkLost, Pace, Refused, Stopping
 from edge_agent.sources.sungrow.normalize import NoPower, Normalized, normalize

@@ -63,9 +63,9 @@ def test_an_upgrade_that_breaks_after_its_migration_goes_back_too(site):
     before = site.release("sunspool-api")
     table = "CREATE TABLE sungrow_later (id int);"
     site.ask(f"echo '{table}' >{CHECKOUT}/sql/9999_later.sql")
-    site.edit(BROKEN_CODE, "api_server/ingest.py")  # which the migration does without
+    site.edit(BROKEN_CODE, "api_server/routes/ingest.py")  # which the migration does without
     result = site.try_install_api()
-    site.undo_edit("api_server/ingest.py")
+    site.undo_edit("api_server/routes/ingest.py")
     assert result.returncode == 1
     assert "applied 9999_later.sql" in result.stdout
     assert site.release("sunspool-api") == before

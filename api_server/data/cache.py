@@ -1,0 +1,114 @@
+"""Redis with a short temper: any trouble means "ask the database", at once and for a while."""
+
+import json
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from edge_agent.shared import logs
+
+TIMEOUT_S = 0.1
+REST_S = 5.0  # how long Redis is left alone after trouble
+LEASE_MS = 5000  # longer than a database may take to answer
+# What a Redis that answers nonsense makes its client raise, beside its own errors.
+TROUBLE = (redis.RedisError, OSError, ValueError, TypeError, LookupError, AttributeError)
+# Fills a key only while it holds the lease that was taken before the database was asked: what
+# came in since has deleted it, and an older sample must not hide the newer one.
+FILL = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+    redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+end
+"""
+# One more under a key that lives so many seconds from the first on.
+COUNT = """
+local count = redis.call('INCR', KEYS[1])
+if count == 1 then
+    redis.call('EXPIRE', KEYS[1], ARGV[1])
+end
+return count
+"""
+
+log = logging.getLogger(__name__)
+
+
+class Cache:
+    """The latest sample of each device under `realtime:{device_id}`, and counts of requests."""
+
+    def __init__(self, url: str, ttl_s: int):
+        self._url = url
+        self._local = threading.local()
+        self._ttl_s = ttl_s
+        self._in_trouble = False
+        self._resting_until = 0.0
+
+    def get(self, device_id: str) -> bytes | None:
+        """What is cached of a device: usually a sample as JSON."""
+        return self._ask(lambda server: server.get(_key(device_id)))
+
+    def lease(self, device_id: str) -> str | None:
+        """Ask for the right to fill an empty key; None if another has it."""
+        lease = json.dumps({"lease": secrets.token_hex(8)})
+        taken = self._ask(lambda server: server.set(_key(device_id), lease, nx=True, px=LEASE_MS))
+        return lease if taken else None
+
+    def fill(self, device_id: str, lease: str, sample: bytes) -> None:
+        """Keep the latest sample of a device for a moment, unless a newer one has come since."""
+        key = _key(device_id)
+        self._ask(lambda server: server.eval(FILL, 1, key, lease, sample, self._ttl_s))
+
+    def forget(self, device_id: str) -> None:
+        """Drop what is cached of a device: it has newer samples."""
+        self._ask(lambda server: server.delete(_key(device_id)))
+
+    def count(self, key: str, seconds: int) -> int:
+        """One more of something; how many there were. 0 when Redis can not say."""
+        return self._ask(lambda server: int(server.eval(COUNT, 1, key, seconds))) or 0
+
+    def healthy(self) -> bool:
+        """Whether Redis answers now; it is asked even while it rests."""
+        self._resting_until = 0.0
+        return self._ask(redis.Redis.ping) is True
+
+    def _ask(self, question: Callable[[redis.Redis], Any]) -> Any:
+        now = time.monotonic()
+        if now < self._resting_until:
+            return None
+        if self._in_trouble:
+            self._resting_until = now + REST_S  # one thread tries; the others do not wait with it
+        try:
+            answer = question(self._server())
+        except TROUBLE as error:
+            self._resting_until = time.monotonic() + REST_S
+            if not self._in_trouble:
+                logs.event(log, logging.WARNING, "cache_trouble", f"Redis: {type(error).__name__}")
+            self._in_trouble = True
+            return None
+        if self._in_trouble:
+            logs.event(log, logging.INFO, "cache_healed", "Redis answers again")
+        self._in_trouble, self._resting_until = False, 0.0
+        return answer
+
+    def _server(self) -> redis.Redis:
+        """This thread's own connection: a shared pool takes a tenth of a request's time."""
+        if not hasattr(self._local, "server"):
+            self._local.server = redis.Redis.from_url(
+                self._url,
+                socket_timeout=TIMEOUT_S,
+                socket_connect_timeout=TIMEOUT_S,
+                # It may have broken while nobody used it; who is silent is not asked again.
+                retry=Retry(NoBackoff(), 1, (redis.ConnectionError,)),
+                protocol=2,
+                single_connection_client=True,
+            )
+        return self._local.server
+
+
+def _key(device_id: str) -> str:
+    return f"realtime:{device_id}"

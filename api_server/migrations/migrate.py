@@ -1,0 +1,279 @@
+"""Applies sql/NNNN_subject.sql in order, each once and in a transaction of its own.
+
+What a file needs of the database stands on its first lines (`-- requires: timescaledb`); a file
+whose needs are not met is skipped, shown, and applied by a later run when they are. A file that
+says `-- run again: for another zone` is fit to run again: a rebuild runs it, if it was applied.
+`-- rollups: anew` asks for a rebuild where continuous aggregates keep what an older rule made.
+"""
+
+import argparse
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+from api_server import config
+from api_server.config import DatabaseSettings
+from api_server.migrations import history, timescale
+from api_server.migrations.history import COMMAND, ZONE, Migration, SchemaProblem
+from edge_agent.shared import logs
+from edge_agent.shared.environment import InvalidSettings
+
+__all__ = ["SchemaProblem", "check", "main", "pending"]
+
+LOCK = 0x53756E73706F6F6C  # "Sunspool": one migration at a time in a database
+CONNECT_S = 10
+RUN_AGAIN = "-- run again: for another zone\n"
+ANEW = "-- rollups: anew\n"
+log = logging.getLogger("api_server.migrate")
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the options say: 0 if the database is as it should be, else 1 and one line why."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.splitlines()[0])
+    doing = parser.add_mutually_exclusive_group()
+    doing.add_argument("--status", action="store_true", help="say what is applied, and stop")
+    doing.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+    doing.add_argument(
+        "--rebuild-rollups", action="store_true", help="make the rollups anew, for SITE_TIMEZONE"
+    )
+    options = parser.parse_args(arguments)
+    logs.set_up("INFO")
+    try:
+        settings = config.load_for_migration(os.environ)
+        logs.set_up("INFO", [settings.migrate_database_url])
+        with closing(_connect(settings.migrate_database_url)) as conn:
+            run = Run(conn, settings)
+            if options.status or options.dry_run:
+                run.report(dry=options.dry_run)
+            else:
+                run.migrate(rebuild=options.rebuild_rollups)
+    except (InvalidSettings, SchemaProblem, timescale.Unusable, psycopg2.Error) as error:
+        logs.event(log, logging.ERROR, "migrate_failed", " ".join(str(error).split()))
+        return 1
+    return 0
+
+
+def pending(conn: Connection) -> list[str]:
+    """Names of the migrations that this database should have and has not."""
+    past = history.read(conn)
+    return [
+        migration.file
+        for migration in history.load()
+        if migration.version not in past.applied and migration.version not in past.skipped
+    ]
+
+
+def check(settings: DatabaseSettings) -> None:
+    """Raise SchemaProblem if the API can not work on its database; not if it is unreachable."""
+    try:
+        with closing(psycopg2.connect(settings.database_url, connect_timeout=CONNECT_S)) as conn:
+            behind = pending(conn)
+            past = history.read(conn)
+    except psycopg2.OperationalError:
+        return
+    except psycopg2.Error as error:
+        text = " ".join(str(error).split())
+        raise SchemaProblem(f"the database can not be used ({text}): run `{COMMAND}`") from error
+    if behind:
+        raise SchemaProblem(f"the database lacks {', '.join(behind)}: run `{COMMAND}`")
+    history.check_zone(past, settings.site_timezone.key)
+
+
+def _connect(url: str) -> Connection:
+    conn = psycopg2.connect(url, connect_timeout=CONNECT_S, application_name="sunspool-migrate")
+    conn.autocommit = True
+    with conn.cursor() as cursor:
+        # The server must notice when we were killed: it would go on, and hold the lock.
+        cursor.execute(
+            "SET client_min_messages = error; SET statement_timeout = 0;"
+            " SET client_connection_check_interval = '2s'"
+        )
+    return conn
+
+
+class Run:
+    """One run of the command on one database."""
+
+    def __init__(self, conn: Connection, settings: DatabaseSettings):
+        self.conn = conn
+        self.settings = settings
+        self.zone = settings.site_timezone.key
+        self.migrations = history.load()
+        self.edition = timescale.Edition(conn)
+
+    def migrate(self, rebuild: bool = False) -> None:
+        """Apply everything that is due and can be; prints only what it does."""
+        self._execute("SET lock_timeout = '15min'")
+        self._execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        self._execute("SET lock_timeout = '1min'")  # readers queue behind a waiting ALTER
+        past = history.read(self.conn)
+        due = history.find_due(self.migrations, past)
+        if not rebuild:
+            history.check_zone(past, self.zone)
+        if past.zone is None:
+            with self._transaction():
+                self._execute(history.TABLES)
+                self._remember_zone()
+        elif rebuild:
+            self._rebuild(past)
+        for migration in due:
+            self._apply_or_skip(migration, past)
+        with self._transaction():
+            self._grant()
+        self._refuse_retention()
+
+    def report(self, dry: bool) -> None:
+        """Print the state of every migration, or only what a run would do."""
+        past = history.read(self.conn)
+        due = history.find_due(self.migrations, past)
+        for migration in self.migrations:
+            if migration not in due:
+                time: datetime = past.applied[migration.version][2]
+                line = f"applied {time:%Y-%m-%d %H:%M:%S%z}"
+            else:
+                with self._transaction():
+                    reason = self._lack(migration)
+                line = f"skipped: {reason}" if reason else "due"
+            if not dry or migration in due:
+                print(f"{migration.file}  {line}")  # noqa: T201 - the result of the command
+        if not dry:
+            print(f"zone of the rollups: {past.zone or self.zone}")  # noqa: T201
+        history.check_zone(past, self.zone)
+        self._refuse_retention()
+
+    def _apply_or_skip(self, migration: Migration, past: history.Ledger) -> None:
+        with self._transaction():
+            reason = self._lack(migration)
+            if reason is None:
+                self._execute_file(migration)
+                if ANEW in migration.text and not self.edition.lack("continuous aggregates"):
+                    self._run_again(past)
+                self._execute(
+                    "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)",
+                    (migration.version, migration.name, migration.checksum),
+                )
+                self._execute("DELETE FROM schema_skipped WHERE version = %s", (migration.version,))
+                self._grant()
+            elif reason != past.skipped.get(migration.version):
+                self._execute(
+                    "INSERT INTO schema_skipped VALUES (%s, %s)"
+                    " ON CONFLICT (version) DO UPDATE SET reason = excluded.reason",
+                    (migration.version, reason),
+                )
+        if reason is None:
+            print(f"applied {migration.file}", flush=True)  # noqa: T201
+        elif reason != past.skipped.get(migration.version):
+            print(f"skipped {migration.file}: {reason}", flush=True)  # noqa: T201
+
+    def _rebuild(self, past: history.Ledger) -> None:
+        with self._transaction():
+            self._run_again(past)
+            self._grant()
+            self._remember_zone()
+        print(f"rebuilt the rollups for {self.zone}")  # noqa: T201
+
+    def _run_again(self, past: history.Ledger) -> None:
+        """Run what makes the rollups again, if it was applied before this run."""
+        for migration in self.migrations:
+            applied = migration.version in past.applied and RUN_AGAIN in migration.text
+            if applied and not self._lack(migration):  # or others have taken their place
+                self._execute_file(migration)
+
+    def _lack(self, migration: Migration) -> str | None:
+        reasons = map(self.edition.lack, migration.needs)
+        return next((reason for reason in reasons if reason), None)
+
+    def _execute_file(self, migration: Migration) -> None:
+        text = self._fill_in(migration.text)
+        try:
+            self._execute(text)
+        except psycopg2.Error as error:
+            raise SchemaProblem(f"sql/{migration.file}: {error}") from error
+
+    def _fill_in(self, text: str) -> str:
+        """Replace :'name' by a literal and :"schema" by the name of the tables' schema."""
+        literals = {ZONE: self.zone, "hour_zone": _hour_zone(self.settings.site_timezone)}
+        [(schema,)] = self._query("SELECT current_schema()", None)
+        text = text.replace(':"schema"', sql.Identifier(schema).as_string(self.conn))
+        return re.sub(
+            r":'(\w+)'",
+            lambda found: sql.Literal(literals[found[1]]).as_string(self.conn),
+            text,
+        )
+
+    def _remember_zone(self) -> None:
+        self._execute(
+            "INSERT INTO schema_settings VALUES (%s, %s)"
+            " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            (ZONE, self.zone),
+        )
+
+    def _grant(self) -> None:
+        """Let the API's role read everything and insert samples, where it can not yet."""
+        role = self.settings.api_role
+        known = "SELECT FROM pg_roles WHERE rolname = %s AND rolname <> current_user"
+        if not self._query(known, (role,)):
+            return
+        for table, right in self._query(_MISSING_RIGHTS, {"role": role}):
+            grant = sql.SQL("GRANT {} ON {} TO {}")
+            self._execute(grant.format(sql.SQL(right), sql.Identifier(table), sql.Identifier(role)))
+
+    def _refuse_retention(self) -> None:
+        tables = timescale.find_retention(self.conn)
+        if tables:
+            raise SchemaProblem(
+                f"a retention policy drops old rows of {', '.join(tables)}; the rollups are "
+                "refreshed without a limit and would forget that time as well: "
+                f"SELECT remove_retention_policy('{tables[0]}')"
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._execute("BEGIN")
+        try:
+            schema = timescale.find_schema(self.conn)
+            if schema:  # an extension may be in a schema of its own
+                self._execute(_SEARCH_BOTH, (schema,))
+            yield
+        except BaseException:
+            if not self.conn.closed:
+                self._execute("ROLLBACK")
+            raise
+        self._execute("COMMIT")
+
+    def _execute(self, statement: Any, values: Any = None) -> None:
+        with self.conn.cursor() as cursor:
+            cursor.execute(statement, values)
+
+    def _query(self, statement: str, values: Any) -> list[tuple]:
+        with self.conn.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.fetchall()
+
+
+_SEARCH_BOTH = """
+    SELECT set_config('search_path', quote_ident(current_schema()) || ', ' || quote_ident(%s), true)
+"""
+_MISSING_RIGHTS = """
+    SELECT relname, permission FROM pg_class, unnest(ARRAY['SELECT', 'INSERT']) AS permission
+    WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'v')
+    AND pg_has_role(current_user, relowner, 'USAGE')
+    AND (permission = 'SELECT' OR relname IN ('sungrow_samples', 'p1_samples'))
+    AND (relname IN ('sungrow_samples', 'p1_samples') OR relname ~ '^(sungrow|p1|schema)_')
+    AND NOT has_table_privilege(%(role)s, pg_class.oid, permission)
+"""
+
+
+def _hour_zone(zone: ZoneInfo) -> str:
+    """A zone without summer time whose hours begin in the same minutes as those of the zone."""
+    minutes = int(datetime(2026, 1, 1, tzinfo=zone).utcoffset().total_seconds()) // 60 % 60
+    return {30: "Asia/Kolkata", 45: "Asia/Kathmandu"}.get(minutes, "UTC")

@@ -1,0 +1,34 @@
+"""GET / and GET /health: that this is Sunspool, and whether its parts work."""
+
+from typing import Any
+
+from flask import Blueprint, current_app
+
+from api_server.data.database import DatabaseUnavailable
+from api_server.migrations import migrate
+from api_server.web.errors import RETRY_AFTER_S
+from edge_agent import __version__
+
+blueprint = Blueprint("health", __name__)
+HEALTH_S = 2.0
+NAMED = {"service": "sunspool", "version": __version__}
+
+
+@blueprint.get("/")
+def root() -> dict[str, str]:
+    """That this is Sunspool, whatever state it is in."""
+    return {"status": "ok", **NAMED}
+
+
+@blueprint.get("/health")
+def health() -> tuple[dict[str, Any], int, dict[str, str]]:
+    """The state of the database, its schema and Redis; not for the public proxy."""
+    redis = "ok" if current_app.extensions["cache"].healthy() else "down"
+    try:
+        with current_app.extensions["store"].connection(HEALTH_S) as connection:
+            schema = "behind" if migrate.pending(connection) else "ok"
+    except DatabaseUnavailable:
+        parts = {"db": "down", "redis": redis, "schema": "unknown"}
+        return {"status": "down", **NAMED, **parts}, 503, {"Retry-After": RETRY_AFTER_S}
+    status = "ok" if redis == "ok" else "degraded"
+    return {"status": status, **NAMED, "db": "ok", "redis": redis, "schema": schema}, 200, {}

@@ -1,0 +1,97 @@
+"""POST /v1/ingest: read the body within its limits, check it with the contract, store, answer."""
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint, current_app, g
+
+from api_server.config import Device, Settings
+from api_server.web import bodies
+from api_server.web.errors import problem
+from edge_agent.shared import logs
+from edge_agent.shared.samples import KINDS, Kind, Problem, decode
+
+blueprint = Blueprint("ingest", __name__)
+log = logging.getLogger(__name__)
+MAX_DETAILS = 200  # beyond, each bad sample is named once; agents read 64 KiB of an answer
+
+
+@blueprint.post("/v1/ingest")
+def ingest() -> dict[str, int]:
+    """Store a batch of one device; answered after COMMIT."""
+    settings: Settings = current_app.config["SETTINGS"]
+    samples = _samples(bodies.read(settings.max_request_bytes))
+    if len(samples) > settings.max_samples_per_request:
+        problem(413, f"At most {settings.max_samples_per_request} samples are taken at once.")
+    device: Device | None = g.caller.writes
+    if device is None:
+        problem(403, "This token may only read.")
+    if _any_foreign(samples, device):
+        problem(403, "This token may not write samples of that device.")
+    columns, problems = decode(KINDS[device.kind], samples, datetime.now(UTC))
+    if problems:
+        problem(422, _details(problems, samples, KINDS[device.kind]))
+    return _store(device, columns, len(samples))
+
+
+def _samples(body: bytes) -> list[Any]:
+    try:
+        content = json.loads(body.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        bodies.malformed("The body must be valid JSON in UTF-8.")
+    if not isinstance(content, dict) or not isinstance(content.get("samples"), list):
+        bodies.malformed('The body must be an object with a list "samples".')
+    return content["samples"]
+
+
+def _refuse_constant(_name: str) -> None:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+def _any_foreign(samples: list[Any], device: Device) -> bool:
+    """Whether any sample names another device; one without a proper name is merely invalid."""
+    named = (sample.get("device_id") for sample in samples if isinstance(sample, dict))
+    return any(isinstance(name, str) and name != device.device_id for name in named)
+
+
+def _details(problems: list[Problem], samples: list[Any], kind: Kind) -> list[dict[str, Any]]:
+    """What to answer; a sample that is of another kind says just that."""
+    misplaced = {one.index: _other_kind(samples[one.index], kind) for one in problems}
+    told = {}
+    for one in problems:
+        other = misplaced[one.index]
+        msg = one.msg
+        if other:
+            msg = f"this token is for kind {kind.name}; write token:device:{other} in DEVICE_TOKENS"
+        key = one.index if other or len(problems) > MAX_DETAILS else (one.index, one.field)
+        entry = {"loc": ["samples", one.index, one.field], "msg": msg, "type": one.type}
+        told.setdefault(key, entry)
+    return list(told.values())
+
+
+def _other_kind(sample: Any, kind: Kind) -> str | None:
+    """The other kind whose required fields a sample has all, unless it has its own as well."""
+    if not isinstance(sample, dict):
+        return None
+    complete = [
+        other.name
+        for other in KINDS.values()
+        if all(field.name in sample for field in other.fields if field.required)
+    ]
+    return complete[0] if complete and kind.name not in complete else None
+
+
+def _store(device: Device, columns: dict[str, list[Any]], received: int) -> dict[str, int]:
+    inserted, differing = 0, 0
+    if received:
+        inserted, differing = current_app.extensions["store"].insert(KINDS[device.kind], columns)
+        current_app.extensions["cache"].forget(device.device_id)
+    counts = {"inserted": inserted, "received": received, "duplicates": received - inserted}
+    logs.event(log, logging.INFO, "ingest", "samples stored", device=device.device_id, **counts)
+    if differing:
+        msg = f"{differing} known samples came again with other values; the first ones are kept"
+        fields = {"device": device.device_id, "differing": differing}
+        logs.event(log, logging.WARNING, "conflict", msg, **fields)
+    return counts

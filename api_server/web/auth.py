@@ -1,0 +1,71 @@
+"""Who asks: a bearer token, compared by its digest, gives a device or the right to read some."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flask import Flask, g, request
+
+from api_server.config import Device, Settings, digest
+from api_server.web import limits
+from api_server.web.errors import problem
+
+
+@dataclass(frozen=True)
+class Caller:
+    """What a token allows: to read `devices`, by their ids, and to write as `writes`."""
+
+    devices: Mapping[str, Device]
+    writes: Device | None = None
+
+
+def register(app: Flask, settings: Settings) -> None:
+    """Before anything else of a /v1 request: know the caller, or end it with 401 or 429."""
+    callers = _callers(settings)
+
+    @app.before_request
+    def require_token() -> None:
+        if not request.path.startswith("/v1/"):
+            return
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        # Looking a digest up takes a time that says nothing about any token.
+        known = digest(token.strip().encode("latin-1", "replace"))
+        caller = callers.get(known) if scheme.lower() == "bearer" else None
+        if caller is None:
+            if token:
+                limits.count_failed_login(_address())
+            detail = "A valid token is needed: Authorization: Bearer <token>"
+            problem(401, detail, WWW_Authenticate="Bearer")
+        limits.count_request(known)
+        g.caller = caller
+
+
+def _callers(settings: Settings) -> dict[bytes, Caller]:
+    """Who asks, by the digest of the token."""
+    devices = {device.device_id: device for device in settings.device_tokens.values()}
+    readers = {
+        token: Caller({device_id: devices[device_id] for device_id in device_ids})
+        for token, device_ids in settings.read_tokens.items()
+    }
+    writers = {
+        token: Caller({device.device_id: device}, device)
+        for token, device in settings.device_tokens.items()
+    }
+    return readers | writers
+
+
+def _address() -> str:
+    """Where the request comes from; the proxy on this machine says it in its last entry."""
+    if request.remote_addr in (None, "", "127.0.0.1", "::1") and request.access_route:
+        return request.access_route[-1]
+    return request.remote_addr or ""
+
+
+def readable_device() -> Device:
+    """The device of `?device_id=`, which the caller may read; ends with 403 or 422."""
+    device_id = request.args.get("device_id", "")
+    if not device_id:
+        problem(422, "The parameter device_id is required.")
+    device = g.caller.devices.get(device_id)
+    if device is None:
+        problem(403, "This token may not read that device.")
+    return device

@@ -1,0 +1,38 @@
+"""How often a token may ask, and an address may fail to log in; counted in Redis.
+
+Without Redis nobody is limited: a cache that is down must not stop a request.
+"""
+
+import time
+
+from flask import current_app
+
+from api_server.config import Settings
+from api_server.web.errors import problem
+
+MINUTE_S = 60
+FAILED_LOGINS = 300  # a minute and address: many homes may share one behind their provider
+
+
+def count_request(token_digest: bytes) -> None:
+    """Count a request of a token; ends it with 429 when the minute has had enough of them."""
+    _count(f"requests:{token_digest.hex()[:32]}")
+
+
+def count_failed_login(address: str) -> None:
+    """Count a login that failed; ends it with 429 instead of 401 when there were too many.
+
+    Whoever has a token is served all the same: a stranger must not lock out his neighbours.
+    """
+    _count(f"logins:{address[:64]}", FAILED_LOGINS)
+
+
+def _count(name: str, limit: int | None = None) -> None:
+    settings: Settings = current_app.config["SETTINGS"]
+    if not settings.max_requests_per_minute:
+        return
+    now = time.time()
+    counted = current_app.extensions["cache"].count(f"{name}:{int(now // MINUTE_S)}", 2 * MINUTE_S)
+    if counted > (limit or settings.max_requests_per_minute):
+        wait_s = int(MINUTE_S - now % MINUTE_S) + 1
+        problem(429, "Too many requests; come back in a minute.", Retry_After=str(wait_s))

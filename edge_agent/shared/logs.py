@@ -1,0 +1,67 @@
+"""Logs as JSON lines on stderr: one object a line with ts, level, logger, event and msg.
+
+Standard library only: the server logs with this module too.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from edge_agent.shared.environment import MASK
+
+SHORTEST_MASKED = 6  # a shorter secret would mask ordinary words as well
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one JSON object; any secret that slipped into it is masked."""
+
+    def __init__(self, secrets: Iterable[str] = ()):
+        super().__init__()
+        self.secrets: list[str] = []  # the longest first: one may be a part of another
+        for secret in secrets:
+            self.mask(secret)
+
+    def mask(self, secret: str) -> None:
+        """Mask one more secret from now on."""
+        if len(secret) >= SHORTEST_MASKED and secret not in self.secrets:
+            self.secrets = sorted([*self.secrets, secret], key=len, reverse=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its newline."""
+        line = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "event": getattr(record, "event", "log"),
+            "msg": record.getMessage(),
+            "thread": record.threadName,
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        printed = json.dumps(line, default=str)
+        for secret in self.secrets:
+            printed = printed.replace(json.dumps(secret)[1:-1], MASK)
+        return printed
+
+
+def set_up(level: str, secrets: Iterable[str] = ()) -> None:
+    """Send every log line of the process to stderr as JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines(secrets))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def mask(secret: str) -> None:
+    """Mask one more secret from now on."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, JsonLines):
+            handler.formatter.mask(secret)
+
+
+def event(log: logging.Logger, level: int, name: str, msg: str, **fields: Any) -> None:
+    """Log one named event, with fields of its own beside the message."""
+    log.log(level, msg, extra={"event": name, "fields": fields})

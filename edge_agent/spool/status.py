@@ -1,0 +1,49 @@
+"""A look at a spool from another process, and a word to the agent that owns it."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from edge_agent.spool.counters import COUNTERS, lenient_text, load_counters, make_status, status_of
+from edge_agent.spool.errors import SpoolError, SpoolLocked, named_errors
+from edge_agent.spool.folder import log_of, request_retry
+from edge_agent.spool.queue import Spool
+
+
+def read_status(path: Path | str) -> dict[str, Any]:
+    """What `--spool` prints, read beside a running agent; the file is never opened for writing."""
+    path = Path(path)
+    with named_errors(path):
+        if not path.exists() or path.stat().st_size == 0:
+            return make_status(COUNTERS)
+        # Without a log nobody writes, and a reader without rights on the folder can not make one.
+        wal = log_of(path)
+        mode = "mode=ro" if wal.exists() and wal.stat().st_size else "immutable=1"
+        db = sqlite3.connect(
+            f"{path.resolve().as_uri()}?{mode}", timeout=5, uri=True, isolation_level=None
+        )
+        try:
+            db.text_factory = lenient_text
+            db.execute("BEGIN")
+            return status_of(db, load_counters(db))
+        finally:
+            db.close()
+
+
+def retry_set_aside(path: Path | str, max_mb: int) -> int | None:
+    """Bring set-aside readings back into the queue; None: the running agent was asked to do it."""
+    path = Path(path)
+    if not path.exists():
+        return 0
+    try:
+        spool = Spool(path, max_mb)
+    except SpoolLocked:
+        request_retry(path)
+        return None
+    try:
+        count = spool.retry()
+        if count is None:
+            raise SpoolError(f"{path} can not be written now")
+        return count
+    finally:
+        spool.close()

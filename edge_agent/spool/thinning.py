@@ -1,0 +1,58 @@
+"""Makes room in a nearly full spool: of the oldest readings one a minute stays, the last.
+
+Lifetime counters keep the energies exact; only the shape between two kept readings is lost.
+Inverter readings go before meter readings (the capacity tariff needs those). When that is not
+enough, the same again with one per quarter, then per hour.
+"""
+
+import logging
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from edge_agent.shared.logs import event
+from edge_agent.shared.samples import parse_time
+from edge_agent.spool.file import SpoolFile
+from edge_agent.spool.row import Row
+
+NEARLY_FULL, ENOUGH_ROOM = 0.90, 0.85
+INTERVALS_S = (60, 900, 3600)
+ROWS_PER_STEP = 500  # one transaction, small enough for the reserve
+
+log = logging.getLogger(__name__)
+
+
+def thin(file: SpoolFile) -> Iterator[list[int]]:
+    """Thin one stretch per step, giving the deleted ids, until there is enough room."""
+    for interval_s in INTERVALS_S:
+        if file.fill() < NEARLY_FULL:
+            return
+        before = file.counters["thinned"]
+        for meter in (False, True):
+            start = 0
+            while file.fill() >= ENOUGH_ROOM and (rows := file.from_id(start, ROWS_PER_STEP)):
+                ids, start = _superfluous(rows, interval_s, meter)
+                if ids:
+                    file.thin(ids)
+                yield ids
+        if count := file.counters["thinned"] - before:
+            msg = f"the spool is nearly full: removed {count} readings, kept one per {interval_s} s"
+            fields = {"thinned": count, "interval_s": interval_s}
+            event(log, logging.WARNING, "spool_thinned", msg, **fields)
+
+
+def _superfluous(rows: list[Row], interval_s: int, meter: bool) -> tuple[list[int], int]:
+    """The ids that can go, and where the next stretch begins: with the last interval."""
+    after = rows[-1].id + 1
+    ours = [row for row in rows if row.good and (b'"import_power_w"' in row.payload) == meter]
+    intervals = [list(group) for _, group in groupby(ours, lambda row: _interval(row, interval_s))]
+    if len(rows) == ROWS_PER_STEP and ours and ours[-1].id > rows[0].id:
+        after = ours[-1].id
+    return [row.id for interval in intervals for row in interval[:-1]], after
+
+
+def _interval(row: Row, interval_s: int) -> Any:
+    try:
+        return row.boot_id, int(parse_time(row.ts).timestamp() // interval_s)
+    except ValueError:
+        return row.id  # its time is damaged: keep it

@@ -1,0 +1,168 @@
+"""Every bucket of every frame against the truth, on every kind of database and in awkward zones."""
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg2
+import pytest
+
+from api_server import create_app
+from tests.support import history
+from tests.support.servers import Postgres, migrate
+from tests.support.truth import Truth
+
+DEVICE = "device"
+FAMILIES = ("postgres", "timescale_apache", "timescale")
+
+
+class Site:
+    """A migrated database in a zone, and the API on it in this process."""
+
+    def __init__(self, server: Postgres, kind: str, zone: str):
+        self.server, self.kind, self.zone = server, kind, ZoneInfo(zone)
+        self.url = server.create_database()
+        migrate(self.url, SITE_TIMEZONE=zone)
+        self.app = create_app(
+            {
+                "DATABASE_URL": self.url,
+                "REDIS_URL": "redis://127.0.0.1:1",
+                "DEVICE_TOKENS": f"token:{DEVICE}:{kind},other:other:{kind}",
+                "SITE_TIMEZONE": zone,
+                "MAX_REQUESTS_PER_MINUTE": "0",
+            }
+        )
+
+    def refresh(self) -> None:
+        """One run of the policies, in the order of their numbers, where there are any."""
+        with psycopg2.connect(self.url) as conn, conn.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_extension WHERE extname = 'timescaledb'")
+            jobs = []
+            if cursor.rowcount:
+                cursor.execute(
+                    "SELECT job_id FROM timescaledb_information.jobs"
+                    " WHERE proc_name = 'policy_refresh_continuous_aggregate' ORDER BY 1"
+                )
+                jobs = cursor.fetchall()
+        conn.autocommit = True
+        with conn.cursor() as cursor:
+            for job in jobs:
+                cursor.execute("CALL run_job(%s)", job)
+        conn.close()
+
+    def series(self, **parameters: str) -> list[dict[str, Any]]:
+        """What the API answers."""
+        headers = {"Authorization": "Bearer token"}
+        answer = self.app.test_client().get(
+            "/v1/series", query_string={"device_id": DEVICE, **parameters}, headers=headers
+        )
+        assert answer.status_code == 200, (parameters, answer.json)
+        return answer.json["series"]
+
+    def midnight(self, day: date) -> datetime:
+        """When a local day begins."""
+        return datetime.combine(day, time(), self.zone).astimezone(UTC)
+
+
+@pytest.fixture
+def make_site(request: pytest.FixtureRequest) -> Iterator[Callable[[str, str, str], Site]]:
+    """Make a site on a server by the name of its fixture."""
+    made: list[Site] = []
+
+    def make(family: str, kind: str, zone: str = "Europe/Brussels") -> Site:
+        made.append(Site(request.getfixturevalue(family), kind, zone))
+        return made[-1]
+
+    yield make
+    for site in made:
+        site.server.drop_database(site.url.rpartition("/")[2])
+
+
+def assert_same(told: list[dict[str, Any]], true: list[dict[str, Any]]) -> None:
+    """Same buckets and keys; numbers equal within 1e-6, energies within a milliwatt-hour."""
+    assert [bucket["bucket"] for bucket in told] == [bucket["bucket"] for bucket in true]
+    for one, other in zip(told, true, strict=True):
+        assert one.keys() == other.keys()
+        for name, value in other.items():
+            if isinstance(value, float):
+                slack = 0.5 + 1e-9 if name == "avg_power_w" else 2e-6
+                assert one[name] == pytest.approx(value, rel=1e-6, abs=slack), (one, other, name)
+            else:
+                assert one[name] == value, (one, other, name)
+
+
+def assert_all_frames(site: Site, truth: Truth, chance: random.Random) -> None:
+    """Compare every frame: years, months and weeks all of them, and some of the days."""
+    first, last = (at.astimezone(site.zone).date() for at in (truth.times[0], truth.times[-1]))
+
+    def check(
+        frame: str, text: str, begin: date, end: date, width: str, **more: str
+    ) -> list[dict[str, Any]]:
+        told = site.series(frame=frame, date=text, **more)
+        assert_same(told, truth.series(site.midnight(begin), site.midnight(end), width, site.zone))
+        return told
+
+    year, next_year = date(first.year, 1, 1), date(first.year + 1, 1, 1)
+    for width in ("hour", "day", "week", "month"):
+        told = check("year", str(first.year), year, next_year, width, bucket=width)
+        assert_sums(told, truth)
+    month = first.replace(day=1)
+    while month <= last:
+        following = (month + timedelta(days=31)).replace(day=1)
+        check("month", f"{month:%Y-%m}", month, following, "week" if site.kind == "p1" else "day")
+        month = following
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    for day in chance.sample(days, 12):
+        check("day", str(day), day, day + timedelta(days=1), "hour")
+        if site.kind == "p1":
+            monday = day - timedelta(days=day.weekday())
+            check("week", str(day), monday, monday + timedelta(days=7), "day")
+    everything = site.midnight(first.replace(day=1)), site.midnight(next_year)
+    assert_same(site.series(frame="all"), truth.series(*everything, "month", site.zone))
+
+
+def assert_sums(told: list[dict[str, Any]], truth: Truth) -> None:
+    """Whatever the width, the energies are not negative and add up to what the counters say."""
+    for name, pieces in truth.pieces.items():
+        energies = [bucket[name] or 0 for bucket in told]
+        assert all(energy >= 0 for energy in energies)
+        assert sum(energies) == pytest.approx(sum(piece[2] for piece in pieces), abs=0.001), name
+
+
+@pytest.mark.parametrize("kind", ["sungrow", "p1"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_bucket_is_true(make_site: Callable[..., Site], family: str, kind: str) -> None:
+    """Over both nights when the clocks change; a tenth of the samples arrives after a refresh."""
+    site = make_site(family, kind)
+    made = history.make(kind, DEVICE, datetime(2025, 3, 20, tzinfo=UTC), 235, seed=2)
+    punctual = len(made) - len(made) // 10
+    history.insert(site.url, kind, made[:punctual])
+    site.refresh()
+    history.insert(site.url, kind, made[punctual:])
+    site.refresh()
+    other = [{**sample, "device_id": "other"} for sample in made[:500]]
+    history.insert(site.url, kind, other)
+    assert_all_frames(site, Truth(kind, made), random.Random(3))
+
+
+@pytest.mark.parametrize(
+    ("family", "zone", "start"),
+    [
+        ("postgres", "Asia/Kolkata", "2025-05-20"),
+        ("postgres", "America/St_Johns", "2025-02-25"),
+        ("timescale", "America/St_Johns", "2025-10-20"),
+        ("postgres", "Australia/Lord_Howe", "2025-03-25"),
+        ("timescale", "Australia/Lord_Howe", "2025-09-25"),
+        ("timescale", "Asia/Kathmandu", "2025-05-20"),
+    ],
+)
+def test_every_zone(make_site: Callable[..., Site], family: str, zone: str, start: str) -> None:
+    """Hours that begin in other minutes than those of UTC, and clocks that change by half."""
+    site = make_site(family, "p1", zone)
+    begin = datetime.fromisoformat(start).replace(tzinfo=UTC)
+    made = history.make("p1", DEVICE, begin, 25, seed=5)
+    history.insert(site.url, "p1", made)
+    site.refresh()
+    assert_all_frames(site, Truth("p1", made), random.Random(3))

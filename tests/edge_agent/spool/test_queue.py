@@ -1,0 +1,263 @@
+"""The queue itself: order, confirmation, refusal, held readings, threads and sudden death."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from edge_agent.spool.queue import Spool, SpoolError, SpoolLocked
+from tests.support.readings import reading
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where the spool of a test lies."""
+    return tmp_path / "device" / "spool.db"
+
+
+@pytest.fixture
+def spool(path):
+    """An empty spool, closed afterwards."""
+    with_spool = Spool(path)
+    yield with_spool
+    with_spool.close()
+
+
+def fill(spool, numbers):
+    """Store readings; each must reach the disk."""
+    for number in numbers:
+        assert spool.enqueue(reading(number)) is True
+
+
+def numbers(entries):
+    """The numbers of readings that were peeked."""
+    return [entry.sample["pv_power_w"] for entry in entries]
+
+
+def untrusted(boot_s, boot_id="boot-1"):
+    """The stamp of a clock that was never set."""
+    return SimpleNamespace(boot_s=boot_s, boot_id=boot_id, synced=False)
+
+
+def test_readings_come_out_as_they_went_in_oldest_first(spool):
+    fill(spool, range(10))
+    assert [entry.sample for entry in spool.peek(4)] == [reading(n) for n in range(4)]
+    assert numbers(spool.peek(100)) == list(range(10))
+
+
+def test_the_newest_can_be_peeked_and_still_come_oldest_first(spool):
+    fill(spool, range(10))
+    assert numbers(spool.peek(3, newest=True)) == [7, 8, 9]
+
+
+def test_only_what_is_confirmed_goes(spool):
+    fill(spool, range(5))
+    first, second, *_ = spool.peek(5)
+    spool.ack([first.id, second.id])
+    spool.ack([first.id, 4711])
+    assert numbers(spool.peek(5)) == [2, 3, 4]
+    assert spool.status()["pending"] == 3
+
+
+def test_an_id_is_never_given_twice(path):
+    spool = Spool(path)
+    fill(spool, range(3))
+    old = [entry.id for entry in spool.peek(3)]
+    spool.ack(old)
+    spool.close()
+    spool = Spool(path)
+    fill(spool, range(3, 6))
+    spool.ack(old)  # a confirmation that comes late must not hit another reading
+    assert numbers(spool.peek(10)) == [3, 4, 5]
+    spool.close()
+
+
+def test_refused_readings_keep_their_reason_and_can_return_to_their_place(spool):
+    fill(spool, range(5))
+    entries = spool.peek(5)
+    spool.set_aside([(entries[1].id, "value"), (entries[3].id, "x" * 9999)])
+    status = spool.status()
+    assert (status["pending"], status["set_aside"]) == (3, 2)
+    assert [entry["sample"] for entry in status["rejected"]] == [reading(3), reading(1)]
+    assert status["rejected"][1] == {
+        "ts": "2026-11-21T00:00:05Z",
+        "reason": "value",
+        "sample": reading(1),
+    }
+    assert len(status["rejected"][0]["reason"]) == 500
+    assert spool.retry() == 2
+    assert numbers(spool.peek(5)) == [0, 1, 2, 3, 4]
+    assert spool.status()["rejected"] == []
+
+
+def test_at_most_a_hundred_rejected_are_shown(spool):
+    fill(spool, range(120))
+    spool.set_aside([(entry.id, "no") for entry in spool.peek(120)])
+    rejected = spool.status()["rejected"]
+    assert len(rejected) == 100
+    assert rejected[0]["sample"] == reading(119)
+    assert spool.status()["set_aside"] == 120
+
+
+def test_everything_is_there_after_a_restart(path):
+    spool = Spool(path)
+    fill(spool, range(6))
+    entries = spool.peek(6)
+    spool.ack([entries[0].id])
+    spool.set_aside([(entries[1].id, "no")])
+    spool.set_meta("placed", "yes")
+    before = spool.status()
+    spool.close()
+    spool.close()
+    again = Spool(path)
+    assert again.status() == before
+    assert again.meta("placed") == "yes"
+    assert again.meta("nothing") is None
+    assert numbers(again.peek(9)) == [2, 3, 4, 5]
+    again.close()
+
+
+def test_the_newest_time_survives_its_reading(path):
+    spool = Spool(path)
+    assert spool.newest_ts() is None
+    fill(spool, [3, 1])
+    spool.enqueue(reading(500), untrusted(1.0))
+    spool.ack([entry.id for entry in spool.peek(9)])
+    spool.close()
+    again = Spool(path)
+    assert again.newest_ts() == datetime(2026, 11, 21, 0, 0, 15, tzinfo=UTC)
+    again.close()
+
+
+def test_readings_of_an_untrusted_clock_are_held_until_they_are_placed(spool):
+    fill(spool, [0])
+    spool.enqueue(reading(1, start=datetime(1970, 1, 1, tzinfo=UTC)), untrusted(30.5))
+    spool.enqueue(reading(2, start=datetime(1970, 1, 1, tzinfo=UTC)), untrusted(35.5))
+    assert numbers(spool.peek(9)) == [0]
+    assert spool.status()["pending"] == 3
+    held = spool.held()
+    assert [(row.boot_id, row.boot_s) for row in held] == [("boot-1", 30.5), ("boot-1", 35.5)]
+    assert len(spool.held(limit=1)) == 1
+    assert spool.place([(held[0].id, "2026-11-21T09:00:05Z", "from the boot clock")]) == 1
+    assert spool.place([(held[0].id, "2026-11-21T09:00:09Z", "twice"), (99, "x", "none")]) == 0
+    placed = spool.peek(9)[1].sample
+    assert placed == reading(1) | {"ts": "2026-11-21T09:00:05Z"}
+    assert [row.id for row in spool.held()] == [held[1].id]
+    assert spool.newest_ts() == datetime(2026, 11, 21, 9, 0, 5, tzinfo=UTC)
+
+
+def test_what_json_can_not_say_is_refused_at_once(spool):
+    with pytest.raises(ValueError, match="JSON"):
+        spool.enqueue(reading(1) | {"pv_power_w": float("nan")})
+    with pytest.raises(TypeError, match="ts"):
+        spool.enqueue(reading(1) | {"ts": None})
+    assert spool.status()["pending"] == 0
+
+
+def test_a_second_agent_is_kept_away_in_clear_words(spool, path):
+    with pytest.raises(SpoolLocked, match=f"another agent is using the spool {path}"):
+        Spool(path)
+    fill(spool, [1])
+
+
+def test_a_folder_in_place_of_the_file_is_refused(path):
+    path.mkdir(parents=True)
+    with pytest.raises(SpoolError, match="is a folder"):
+        Spool(path)
+
+
+def test_the_file_is_opened_as_durable_as_promised(spool, path):
+    asked = spool._disk.run(
+        lambda file: [
+            file._one(f"PRAGMA {name}")
+            for name in ("synchronous", "journal_mode", "wal_autocheckpoint", "secure_delete")
+        ]
+    )
+    assert asked == [2, "wal", 1600, 1]
+    for _ in range(3):
+        fill(spool, range(300))
+        spool.ack([entry.id for entry in spool.peek(300)])
+    assert path.with_name("spool.db-wal").stat().st_size < 2 * 2**20
+    with closing(sqlite3.connect(path)) as db:
+        assert "AUTOINCREMENT" in str(db.execute("SELECT sql FROM sqlite_master").fetchall())
+
+
+def test_threads_share_it_without_a_hole(spool, path):
+    """Two enqueue, one peeks and confirms, one looks on; nothing is missing and nothing twice."""
+    confirmed, stop, errors = [], threading.Event(), []
+
+    def guarded(work):
+        def run():
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001
+                errors.append(error)
+
+        return threading.Thread(target=run)
+
+    def upload():
+        while not stop.is_set() or spool.status()["pending"]:
+            entries = spool.peek(7)
+            confirmed.extend(numbers(entries))
+            spool.ack([entry.id for entry in entries])
+
+    def look():
+        while not stop.is_set():
+            assert spool.status()["set_aside"] == 0
+
+    writers = [guarded(lambda n=n: fill(spool, range(n, n + 400))) for n in (0, 1000)]
+    others = [guarded(upload), guarded(look)]
+    for thread in writers + others:
+        thread.start()
+    for thread in writers:
+        thread.join(60)
+    stop.set()
+    for thread in others:
+        thread.join(60)
+    assert errors == []
+    assert sorted(confirmed) == [*range(400), *range(1000, 1400)]
+    spool.close()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert db.execute("SELECT count(*) FROM samples").fetchall() == [(0,)]
+
+
+def test_a_killed_writer_loses_nothing_it_was_told_is_stored(tmp_path):
+    """Killed again and again in the middle of work, each time going on with the same file."""
+    path, confirmed = tmp_path / "spool.db", 0
+    for kill in range(5):
+        heard = lines_until_killed(path, first=kill * 10_000, lines=100 + 37 * kill)
+        expected = heard["stored"] - heard["end"]
+        spool = Spool(path)
+        entries = spool.peek(10**6)
+        refused = {entry["sample"]["pv_power_w"] for entry in spool.status()["rejected"]}
+        assert expected <= {*numbers(entries), *refused}
+        confirmed += len(expected)
+        spool.ack([entry.id for entry in entries])
+        spool.close()
+    assert confirmed > 30
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def lines_until_killed(path, first, lines):
+    """What a writer was told before it was killed: word -> numbers."""
+    program = [sys.executable, "-m", "tests.support.power_cut_writer"]
+    heard = {"begin": set(), "stored": set(), "end": set(), "ended": set()}
+    command = [*program, path, "FULL", "100000", str(first)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
+        said = [writer.stdout.readline() for _ in range(lines)]
+        writer.kill()
+        said += writer.stdout.readlines()
+    for line in said:
+        word, *values = line.split()
+        heard[word].update(map(int, values))
+    return heard
