@@ -46,7 +46,7 @@ def test_the_agent_knows_nothing_of_the_server():
 
 
 def imports(file: Path) -> set[str]:
-    """The modules a file imports, `from edge_agent import logs` as edge_agent.shared.logs."""
+    """The modules a file imports, also those named after `import`."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):

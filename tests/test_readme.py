@@ -10,8 +10,8 @@ from flask import Flask
 import api_server.config
 import edge_agent.config
 from api_server import create_app
-from api_server.routes import series
 from edge_agent.shared.environment import Setting
+from edge_agent.shared.samples import KINDS
 from tests.support.servers import ROOT, run
 from tests.support.servers.process import environment
 
@@ -83,7 +83,7 @@ def test_every_route_is_named_and_read_with_curl(readme, app: Flask):
 
 
 def test_every_frame_is_named(readme):
-    frames = {frame for kind in series.FRAMES.values() for frame in kind}
+    frames = {frame for kind in KINDS.values() for frame in kind.frames}
     assert len(frames) > 4
     assert [frame for frame in frames if not re.search(rf"(frame=|`){frame}\b", readme)] == []
 

@@ -144,8 +144,7 @@ class Store:
         device_id, times = columns["device_id"][0], columns["ts"]
         arrays = [_times(times)]
         for field in kind.fields:
-            as_text = _times if field.type == "time" else _numbers
-            arrays.append(as_text(columns[field.name]))
+            arrays.append(_AS_ARRAY.get(field.type, _numbers)(columns[field.name]))
 
         span = (device_id, times[0], times[-1])
         newest = self._newest.get(device_id)
@@ -237,3 +236,10 @@ def _numbers(values: list[Any]) -> str:
 
 def _times(values: list[Any]) -> str:
     return "{" + ",".join("NULL" if time is None else time.isoformat() for time in values) + "}"
+
+
+def _texts(values: list[Any]) -> str:
+    return "{" + ",".join("NULL" if text is None else f'"{text}"' for text in values) + "}"
+
+
+_AS_ARRAY = {"time": _times, "text": _texts}

@@ -20,51 +20,6 @@ LEVELS = {"hour": "quarter_hourly", "day": "daily", "week": "daily", "month": "m
 
 
 @dataclass(frozen=True)
-class Rollup:
-    """What the rollups of a kind hold beside device_id, bucket and sample_count."""
-
-    averages: dict[str, str]  # the weight of each
-    maxima: tuple[str, ...]
-    energies: dict[str, str]  # the counter of each
-    order: tuple[str, ...]  # of the averages and maxima in an answer
-
-
-ROLLUPS = {
-    "sungrow": Rollup(
-        averages={
-            "avg_pv_power_w": "sample_count",
-            "avg_battery_power_w": "battery_power_weight",
-            "avg_battery_soc_pct": "battery_soc_weight",
-            "avg_load_power_w": "sample_count",
-            "avg_export_power_w": "export_power_weight",
-        },
-        maxima=("max_pv_power_w",),
-        energies={
-            "pv_kwh": "pv_total",
-            "grid_import_kwh": "import_total",
-            "grid_export_kwh": "export_total",
-            "charge_kwh": "charge_total",
-            "discharge_kwh": "discharge_total",
-        },
-        order=(
-            "avg_pv_power_w",
-            "max_pv_power_w",
-            "avg_battery_power_w",
-            "avg_battery_soc_pct",
-            "avg_load_power_w",
-            "avg_export_power_w",
-        ),
-    ),
-    "p1": Rollup(
-        averages={"avg_power_w": "sample_count"},
-        maxima=("max_power_w",),
-        energies={"energy_import_kwh": "energy_import", "energy_export_kwh": "energy_export"},
-        order=("avg_power_w", "max_power_w"),
-    ),
-}
-
-
-@dataclass(frozen=True)
 class Bucket:
     """What is known of the time between two edges."""
 
@@ -134,7 +89,7 @@ def read(
         cut_off = _find_cut_off(kind, rows, edges) if level in _MARGIN else []
         if cut_off and _is_known(cursor, kind, device_id, cut_off):
             rows = _read_with_around(cursor, kind, device_id, edges, level, made, zone)
-    rollup = ROLLUPS[kind.name]
+    rollup = kind.rollup
     split = 2 + len(rollup.order)
     found = {row[0]: row for row in rows}
     lines = {
@@ -167,7 +122,7 @@ def energy(
     edges = [midnight(day, zone), midnight(after(day, "day"), zone)]
     for bucket in read(cursor, kind, device_id, edges, "day", zone):
         return {"sample_count": bucket.sample_count, **bucket.energies}
-    return {"sample_count": 0, **dict.fromkeys(ROLLUPS[kind.name].energies)}
+    return {"sample_count": 0, **dict.fromkeys(kind.rollup.energies)}
 
 
 def _made_of(cursor: Any) -> str:
@@ -213,7 +168,7 @@ def _find_cut_off(kind: Kind, rows: list[tuple], edges: list[datetime]) -> list[
     """Counters without a reading before the range, or after it if it is over."""
     needed = [0, len(edges)] if edges[-1] <= datetime.now(UTC) else [0]
     found = {row[0]: row for row in rows}
-    rollup = ROLLUPS[kind.name]
+    rollup = kind.rollup
     split = 2 + len(rollup.order)
     return [
         counter
@@ -232,7 +187,7 @@ def _is_known(cursor: Any, kind: Kind, device_id: str, counters: list[str]) -> b
 
 def _query(kind: Kind, level: str, around: str | None = None) -> str:
     """The SQL of a range, with the rows around it as they are found in such a database."""
-    rollup = ROLLUPS[kind.name]
+    rollup = kind.rollup
     weights = sorted(set(rollup.averages.values()) - {"sample_count"})
     weighed = [*rollup.order, *weights]
     averages = [

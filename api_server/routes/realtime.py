@@ -14,7 +14,7 @@ from edge_agent.shared.samples import KINDS, format_time, parse_time
 
 blueprint = Blueprint("realtime", __name__)
 
-JSON_TYPES = {"float": (float, int), "int": (int,), "time": (str,)}
+JSON_TYPES = {"float": (float, int), "int": (int,), "time": (str,), "text": (str,)}
 
 
 @blueprint.get("/v1/realtime")

@@ -16,13 +16,7 @@ from edge_agent.shared.samples import KINDS
 
 blueprint = Blueprint("series", __name__)
 
-# The width of the buckets of each frame: a frame is the time it is named after, up to now.
-FRAMES = {
-    "sungrow": {"day": "hour", "month": "day", "year": "month", "all": "month"},
-    "p1": {"day": "hour", "week": "day", "month": "week", "year": "month", "all": "month"},
-}
 SHORT = ("day", "week")  # read in no time, unless the rollups are just being made anew
-REFUSAL = {"sungrow": 422, "p1": 400}  # what each kind's callers expect for a bad frame
 MAX_BUCKETS = 10_000
 EARLIEST_YEAR, LATEST_YEAR = 1971, 2200  # no sample lies outside
 
@@ -65,7 +59,7 @@ def series() -> dict[str, Any]:
 
 def _parse(device: Device) -> tuple[str, str, date | None]:
     """Frame, width and `date=` of the request; ends it if one of them is not what it can be."""
-    frames = FRAMES[device.kind]
+    frames = KINDS[device.kind].frames
     frame = request.args.get("frame", "")
     if frame not in frames:
         _refuse(device, f"The frame must be one of {', '.join(frames)}.")
@@ -83,7 +77,7 @@ def _parse(device: Device) -> tuple[str, str, date | None]:
 
 
 def _refuse(device: Device, detail: str) -> NoReturn:
-    problem(REFUSAL[device.kind], detail)
+    problem(KINDS[device.kind].bad_frame_status, detail)
 
 
 def _frame(frame: str, day: date) -> tuple[date, date] | None:

@@ -15,6 +15,7 @@ from typing import Any
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 LEEWAY = timedelta(minutes=5)  # how far a sample may lie ahead of the clock that checks it
 DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+TEXT = re.compile(r"[0-9. ]{0,400}")
 
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]([01]\d|2[0-3])(:[0-5]\d:[0-5]\d)(?:\.(\d{1,6})\d*)?"
@@ -30,7 +31,7 @@ class Field:
     """One field of a sample; low and high are inclusive, in the unit that the name ends with."""
 
     name: str
-    type: str  # "float", "int" or "time"
+    type: str  # "float", "int", "time" or "text"
     low: float = 0
     high: float = 0
     required: bool = False  # the key must be there
@@ -41,9 +42,12 @@ class Field:
     @property
     def sql_type(self) -> str:
         """The type of its column in PostgreSQL."""
-        return {"float": "double precision", "int": "integer", "time": "timestamp with time zone"}[
-            self.type
-        ]
+        return {
+            "float": "double precision",
+            "int": "integer",
+            "time": "timestamp with time zone",
+            "text": "text",
+        }[self.type]
 
 
 def _gauge(name: str, low: float, high: float, **more: Any) -> Field:
@@ -59,13 +63,30 @@ def _counter(name: str) -> Field:
 
 
 @dataclass(frozen=True, slots=True)
+class Rollup:
+    """What the rollups of a kind hold beside device_id, bucket and sample_count."""
+
+    averages: dict[str, str]  # of an answer -> the column that weighs it
+    maxima: tuple[str, ...]
+    energies: dict[str, str]  # of an answer -> the column of its counter
+    order: tuple[str, ...]  # of the averages and maxima in an answer
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of device: its name and the fields of its samples beside device_id and ts."""
+    """A kind of device: the fields of its samples beside device_id and ts, and what differs by it.
+
+    `frames` are those of its history, each with the width of its buckets, and a request for
+    another one gets `bad_frame_status`.
+    """
 
     name: str
     fields: tuple[Field, ...]
     max_power_w: int  # no device of this kind moves more: a faster counter is lying
     counter_step_kwh: float  # the last digit of its counters
+    frames: dict[str, str]
+    bad_frame_status: int
+    rollup: Rollup
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -86,7 +107,7 @@ SUNGROW = Kind(
         _gauge("battery_power_w", -50_000, 50_000, required=True),  # + charging
         _gauge("battery_soc_pct", 0, 100, required=True),
         _gauge("battery_temp_c", -40, 100),
-        _gauge("load_power_w", -50_000, 50_000, required=True, nullable=False),
+        _gauge("load_power_w", -50_000, 50_000, required=True),
         _gauge("export_power_w", -50_000, 50_000, required=True),  # + to the grid
         _integer("sample_count", 1, 100_000, default=1),
         _counter("pv_total_kwh"),
@@ -102,9 +123,38 @@ SUNGROW = Kind(
         _gauge("inverter_temp_c", -40, 150),
         _gauge("grid_frequency_hz", 0, 70),
         _integer("running_state", 0, 65_535),
+        _gauge("battery_capacity_kwh", 0, 1000),
+        Field("alarms", "text"),  # set bits of the alarm words, as "13049.30 13065.14"; "" = none
     ),
     max_power_w=50_000,
     counter_step_kwh=0.1,
+    frames={"day": "hour", "month": "day", "year": "month", "all": "month"},
+    bad_frame_status=422,
+    rollup=Rollup(
+        averages={
+            "avg_pv_power_w": "sample_count",
+            "avg_battery_power_w": "battery_power_weight",
+            "avg_battery_soc_pct": "battery_soc_weight",
+            "avg_load_power_w": "sample_count",
+            "avg_export_power_w": "export_power_weight",
+        },
+        maxima=("max_pv_power_w",),
+        energies={
+            "pv_kwh": "pv_total",
+            "grid_import_kwh": "import_total",
+            "grid_export_kwh": "export_total",
+            "charge_kwh": "charge_total",
+            "discharge_kwh": "discharge_total",
+        },
+        order=(
+            "avg_pv_power_w",
+            "max_pv_power_w",
+            "avg_battery_power_w",
+            "avg_battery_soc_pct",
+            "avg_load_power_w",
+            "avg_export_power_w",
+        ),
+    ),
 )
 
 P1 = Kind(
@@ -118,9 +168,21 @@ P1 = Kind(
         _integer("monthly_power_peak_w", 0, 100_000),
         Field("monthly_power_peak_ts", "time"),
         _integer("tariff", 1, 4),
+        _counter("energy_import_t1_kwh"),
+        _counter("energy_import_t2_kwh"),
+        _counter("energy_export_t1_kwh"),
+        _counter("energy_export_t2_kwh"),
     ),
     max_power_w=100_000,
     counter_step_kwh=0.001,
+    frames={"day": "hour", "week": "day", "month": "week", "year": "month", "all": "month"},
+    bad_frame_status=400,
+    rollup=Rollup(
+        averages={"avg_power_w": "sample_count"},
+        maxima=("max_power_w",),
+        energies={"energy_import_kwh": "energy_import", "energy_export_kwh": "energy_export"},
+        order=("avg_power_w", "max_power_w"),
+    ),
 )
 
 KINDS = {kind.name: kind for kind in (SUNGROW, P1)}
@@ -214,8 +276,10 @@ def _plain(field: Field, raw: list[Any], latest: datetime) -> list[Any] | None:
         return None
     if not given:
         return raw
-    if field.type == "text":
+    if field.type == "device_id":
         return raw if set(given) == {given[0]} and DEVICE_ID.fullmatch(given[0]) else None
+    if field.type == "text":
+        return raw if all(map(TEXT.fullmatch, set(given))) else None
     if field.type == "ts":
         try:
             times = list(map(parse_time, given))
@@ -275,6 +339,14 @@ def _device_id(_field: Field, raw: Any) -> str:
     return raw
 
 
+def _text(_field: Field, raw: Any) -> str:
+    if not isinstance(raw, str):
+        raise TypeError("must be a string")
+    if not TEXT.fullmatch(raw):
+        raise ValueError("must be at most 400 digits, dots and spaces")
+    return raw
+
+
 def _ts_until(latest: datetime) -> Callable[[Field, Any], datetime]:
     def read(field: Field, raw: Any) -> datetime:
         time = _time(field, raw)
@@ -294,7 +366,20 @@ def _import_mismatches(columns: dict[str, list[Any]]) -> Iterator[Problem]:
             yield Problem(index, "import_power_w", "must be power_w, or 0 if negative", "mismatch")
 
 
-_DEVICE_ID = Field("device_id", "text", required=True, nullable=False)
+_DEVICE_ID = Field("device_id", "device_id", required=True, nullable=False)
 _TS = Field("ts", "ts", required=True, nullable=False)
-_READERS = {"text": _device_id, "float": _number, "int": _whole_number, "time": _time}
-_PLAIN_TYPES = {"text": {str}, "ts": {str}, "float": {float, int}, "int": {int}, "time": set()}
+_READERS = {
+    "device_id": _device_id,
+    "float": _number,
+    "int": _whole_number,
+    "time": _time,
+    "text": _text,
+}
+_PLAIN_TYPES = {
+    "device_id": {str},
+    "ts": {str},
+    "float": {float, int},
+    "int": {int},
+    "time": set(),
+    "text": {str},
+}

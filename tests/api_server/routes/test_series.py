@@ -8,8 +8,7 @@ import psycopg2
 import pytest
 
 from api_server.data import periods
-from api_server.routes import series
-from edge_agent.shared.samples import KINDS
+from edge_agent.shared.samples import KINDS, P1, SUNGROW
 from tests.support.client import Client
 from tests.support.history import insert
 from tests.support.servers import Api
@@ -319,7 +318,7 @@ def test_edges_are_instants_in_order(zone: str) -> None:
 
 def test_frames_are_the_contract() -> None:
     """Every frame of each kind, and the width of its buckets."""
-    assert series.FRAMES["sungrow"] == dict(
+    assert SUNGROW.frames == dict(
         zip(("day", "month", "year", "all"), ("hour", "day", "month", "month"), strict=True)
     )
-    assert set(series.FRAMES["p1"]) - set(series.FRAMES["sungrow"]) == {"week"}
+    assert set(P1.frames) - set(SUNGROW.frames) == {"week"}

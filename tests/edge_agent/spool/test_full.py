@@ -5,7 +5,7 @@ import os
 import time
 from collections import Counter
 
-from edge_agent.spool import spool as spool_module
+from edge_agent.spool import queue as spool_module
 from edge_agent.spool.queue import Spool
 from tests.support.readings import meter_reading, reading
 
