@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import redis
 
 from api_server.data.database import Store
+from api_server.data.samples import newest
 from benchmarks import Row, interleave
 from benchmarks._load import Connection, body, inverter_sample
 from benchmarks._site import Site, site
@@ -105,7 +106,7 @@ def _look_up(rounds: int, timescaledb: str | None) -> Row:
         seconds = []
         for _ in range(rounds * LOOKUPS):
             start = time.perf_counter()
-            assert store.newest(SUNGROW, "inverter")
+            assert newest(store, SUNGROW, "inverter", datetime.now(UTC))
             seconds.append(time.perf_counter() - start)
     median = statistics.median(seconds)
     kind = "TimescaleDB, 105 chunks" if timescaledb else "PostgreSQL alone"

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, current_app, g
 
 from api_server.config import Device, Settings
+from api_server.data.samples import insert
 from api_server.web import bodies
 from api_server.web.errors import problem
 from edge_agent.shared import logs
@@ -84,14 +85,11 @@ def _other_kind(sample: Any, kind: Kind) -> str | None:
 
 
 def _store(device: Device, columns: dict[str, list[Any]], received: int) -> dict[str, int]:
-    inserted, differing = 0, 0
+    inserted = 0
     if received:
-        inserted, differing = current_app.extensions["store"].insert(KINDS[device.kind], columns)
+        store = current_app.extensions["store"]
+        inserted = insert(store, KINDS[device.kind], columns)
         current_app.extensions["cache"].forget(device.device_id)
     counts = {"inserted": inserted, "received": received, "duplicates": received - inserted}
     logs.event(log, logging.INFO, "ingest", "samples stored", device=device.device_id, **counts)
-    if differing:
-        msg = f"{differing} known samples came again with other values; the first ones are kept"
-        fields = {"device": device.device_id, "differing": differing}
-        logs.event(log, logging.WARNING, "conflict", msg, **fields)
     return counts

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, current_app
 
 from api_server.config import Device
+from api_server.data.samples import newest
 from api_server.web.auth import readable_device
 from api_server.web.errors import Answer, problem
 from edge_agent.shared.samples import KINDS, format_time, parse_time
@@ -32,7 +33,9 @@ def realtime() -> Answer:
 def _ask_database(device: Device) -> tuple[bytes, datetime]:
     cache = current_app.extensions["cache"]
     lease = cache.lease(device.device_id)
-    row = current_app.extensions["store"].newest(KINDS[device.kind], device.device_id)
+    row = newest(
+        current_app.extensions["store"], KINDS[device.kind], device.device_id, datetime.now(UTC)
+    )
     if row is None:
         problem(404, "This device has sent nothing yet.")
     text = json.dumps(as_json(row)).encode()
