@@ -73,7 +73,7 @@ def run() -> int:
         signal.signal(number, lambda *_: sys.exit(Exit.OK))
     settings = _settings()
     from edge_agent import agent
-    from edge_agent.loops import LoopFailed
+    from edge_agent.shared.loops import LoopFailed
     from edge_agent.spool.errors import SpoolError, SpoolLocked
 
     try:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from threading import Event
 from time import monotonic
 
-from edge_agent import __version__, loops
+from edge_agent import __version__
 from edge_agent.clock import Clock
 from edge_agent.config import Settings
 from edge_agent.health import Systemd
-from edge_agent.loops import Loop
 from edge_agent.poller import Poller
-from edge_agent.shared import logs
+from edge_agent.shared import logs, loops
+from edge_agent.shared.loops import Loop
 from edge_agent.sources import open_source
 from edge_agent.spool.queue import Spool
 from edge_agent.upload.uploader import Uploader

@@ -10,9 +10,9 @@ from typing import Any
 
 from edge_agent.clock import Clock, read_wall
 from edge_agent.health import HealthFile, Systemd
-from edge_agent.loops import Fatal
 from edge_agent.placing import Placing
 from edge_agent.shared import logs
+from edge_agent.shared.loops import Fatal
 from edge_agent.shared.samples import format_time
 from edge_agent.sources import NothingNew, Source, SourceError
 from edge_agent.spool.errors import SpoolBroken

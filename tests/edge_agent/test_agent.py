@@ -14,7 +14,7 @@ import pytest
 from edge_agent import config
 from edge_agent.agent import Agent
 from edge_agent.health import Systemd
-from edge_agent.loops import LoopFailed
+from edge_agent.shared.loops import LoopFailed
 from edge_agent.spool.queue import Spool
 from tests.simulators.homewizard import MeterSimulator
 from tests.simulators.ingest_server import ACCEPT, IngestServer, Reply

@@ -11,8 +11,8 @@ import pytest
 
 from edge_agent.clock import Clock, Stamp
 from edge_agent.health import Systemd
-from edge_agent.loops import Fatal
 from edge_agent.poller import Poller, Schedule
+from edge_agent.shared.loops import Fatal
 from edge_agent.shared.samples import parse_time
 from edge_agent.sources import NothingNew, SourceError
 from edge_agent.spool.disk import REOPEN_AFTER_S

@@ -17,9 +17,9 @@ from time import monotonic
 from edge_agent import config
 from edge_agent.clock import Clock
 from edge_agent.health import Systemd
-from edge_agent.loops import Loop
 from edge_agent.poller import Poller
 from edge_agent.shared import logs
+from edge_agent.shared.loops import Loop
 from edge_agent.sources import open_source
 from edge_agent.spool.queue import Spool
 from edge_agent.upload.uploader import Uploader

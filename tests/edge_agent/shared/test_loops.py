@@ -5,7 +5,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from edge_agent.loops import Fatal, Loop, LoopFailed, check
+from edge_agent.shared.loops import Fatal, Loop, LoopFailed, check
 
 
 @pytest.fixture
