@@ -72,11 +72,18 @@ SELECT min(bucket) FROM {{kind}}_daily WHERE device_id = %(device)s
 
 
 def read(
-    cursor: Any, kind: Kind, device_id: str, edges: list[datetime], width: str, zone: ZoneInfo
+    cursor: Any,
+    kind: Kind,
+    device_id: str,
+    edges: list[datetime],
+    width: str,
+    zone: ZoneInfo,
+    still: bool = False,
 ) -> list[Bucket]:
     """The buckets between the edges (in UTC), oldest first, but not those nothing is known of.
 
-    They are read from rollups of the width, and each edge must be one of theirs.
+    They are read from rollups of the width, and each edge must be one of theirs. Without samples
+    a bucket is there if energy passed in it; `still` adds those of which it is known that none did.
     """
     made = _made_of(cursor)
     # Views compute every width from the quarters, which alone are found by an index.
@@ -100,7 +107,7 @@ def read(
     for number, (start, end) in enumerate(pairwise(edges), 1):
         row = found.get(number, (number, 0, *(None for _ in rollup.order)))
         energies = {name: line.energy(start, end) for name, line in lines.items()}
-        if row[1] or any(energies.values()):
+        if row[1] or any(energies.values()) or (still and set(energies.values()) != {None}):
             gauges = dict(zip(rollup.order, row[2:split], strict=True))
             buckets.append(Bucket(start, end, row[1], gauges, energies))
     return buckets
