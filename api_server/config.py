@@ -1,89 +1,38 @@
 """Settings of the API and of the migrations, read and checked completely before anything starts."""
 
-import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import psycopg2
 from psycopg2 import extensions
 from redis.connection import parse_url
 
+from api_server import devices
+from api_server.devices import Device, Site, digest
 from edge_agent.shared import environment
 from edge_agent.shared.environment import InvalidSettings, Setting
-from edge_agent.shared.samples import DEVICE_ID, KINDS
+from edge_agent.shared.samples import SUNGROW
 
-_TOKEN = re.compile(r"[\x21-\x7e]+")
-_DIGEST = re.compile(r"sha256-[0-9a-fA-F]{64}")
+__all__ = ["TABLE", "DatabaseSettings", "Device", "Settings", "digest", "load"]
 
-
-@dataclass(frozen=True)
-class Device:
-    """A device that the server knows, and what it is."""
-
-    device_id: str
-    kind: str
-
-
-def digest(token: bytes) -> bytes:
-    """All that the server remembers of a token."""
-    return hashlib.sha256(token).digest()
-
-
-def device_tokens(value: str) -> dict[bytes, Device]:
-    """Read `token:device_id[:kind],...`: a device by the digest of each token."""
-    tokens: dict[bytes, Device] = {}
-    kinds: dict[str, str] = {}
-    for number, parts in _entries(value):
-        if len(parts) not in (2, 3):
-            raise ValueError(f"entry {number} must read token:device_id or token:device_id:kind")
-        device = Device(_device_id(number, parts[1]), parts[2] if len(parts) == 3 else "sungrow")
-        if device.kind not in KINDS:
-            raise ValueError(f"entry {number}: the kind must be one of {', '.join(KINDS)}")
-        if kinds.setdefault(device.device_id, device.kind) != device.kind:
-            raise ValueError(f"entry {number}: its device has another kind in an earlier entry")
-        if tokens.setdefault(_token(number, parts[0]), device) != device:
-            raise ValueError(f"entry {number}: its token belongs to another device already")
-    return tokens
-
-
-def read_tokens(value: str) -> dict[bytes, frozenset[str]]:
-    """Read `token:device_id[+device_id...],...`: what each token may read, by its digest."""
-    tokens: dict[bytes, frozenset[str]] = {}
-    for number, parts in _entries(value):
-        if len(parts) != 2:
-            raise ValueError(f"entry {number} must read token:device_id or token:device_id+...")
-        devices = frozenset(_device_id(number, one) for one in parts[1].split("+"))
-        token = _token(number, parts[0])
-        if tokens.setdefault(token, devices) != devices:
-            raise ValueError(f"entry {number}: its token reads other devices in an earlier entry")
-    return tokens
-
-
-def _entries(value: str) -> Iterator[tuple[int, list[str]]]:
-    if value.strip():
-        for number, entry in enumerate(value.split(","), 1):
-            yield number, [part.strip() for part in entry.split(":")]
-
-
-def _token(number: int, token: str) -> bytes:
-    if _DIGEST.fullmatch(token):
-        return bytes.fromhex(token.removeprefix("sha256-"))
-    if token.startswith("sha256-") or not _TOKEN.fullmatch(token):
-        raise ValueError(
-            f"entry {number}: the token must be printable ASCII without space, or sha256-<64 hex>"
-        )
-    return digest(token.encode())
-
-
-def _device_id(number: int, device_id: str) -> str:
-    if not DEVICE_ID.fullmatch(device_id):
-        raise ValueError(
-            f"entry {number}: the device id must be 1 to 64 of the characters A-Z a-z 0-9 . _ -"
-        )
-    return device_id
+GRID_AREAS = (
+    "antwerpen",
+    "halle-vilvoorde",
+    "imewo",
+    "kempen",
+    "limburg",
+    "midden-vlaanderen",
+    "west",
+    "zenne-dijle",
+)
+LANGUAGES = ("en", "nl")
+# The capacity tariff needs the quarters of a month, and the rollups must be behind them.
+LEAST_KEPT_DAYS = 40
 
 
 def _origins(value: str) -> frozenset[str]:
@@ -110,6 +59,24 @@ def _redis_url(value: str) -> str:
     return value
 
 
+def _alert_urls(value: str) -> tuple[str, ...]:
+    urls = tuple(value.split())
+    if not all(re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", url) for url in urls):
+        raise ValueError("must be Apprise URLs like ntfy://ntfy.example.org/topic, space-separated")
+    return urls
+
+
+def _web_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or re.search(r"[\s\x00-\x1f]", value):
+        raise ValueError("must be an http:// or https:// URL")
+    return value
+
+
 _ROLE = environment.pattern(r"[A-Za-z_][A-Za-z0-9_-]{0,62}", "the name of a PostgreSQL role")
 _DATABASE = (
     Setting("DATABASE_URL", _database_url, required=True, secret=True),
@@ -120,13 +87,24 @@ _DATABASE = (
 TABLE = (
     *_DATABASE,
     Setting("REDIS_URL", _redis_url, required=True, secret=True),
-    Setting("DEVICE_TOKENS", device_tokens, required=True, secret=True, empty_counts=True),
-    Setting("READ_TOKENS", read_tokens, default={}, secret=True),
+    Setting("DEVICE_TOKENS", devices.device_tokens, required=True, secret=True, empty_counts=True),
+    Setting("READ_TOKENS", devices.read_tokens, default={}, secret=True),
+    Setting("SITES", devices.sites, default={}),
+    Setting("BATTERY_KWH", devices.battery_kwh, default={}),
     Setting("CACHE_TTL_S", environment.integer(1, 86_400), default=5),
     Setting("MAX_SAMPLES_PER_REQUEST", environment.integer(1, 1_000_000), default=1000),
     Setting("MAX_REQUEST_BYTES", environment.integer(1, 2**30), default=1_048_576),
     Setting("CORS_ORIGINS", _origins, default=frozenset()),
     Setting("MAX_REQUESTS_PER_MINUTE", environment.integer(0, 10**9), default=1200),
+    Setting("KEEP_SAMPLES_DAYS", environment.integer(LEAST_KEPT_DAYS, 36_500)),
+    Setting("GRID_AREA", environment.choice(*GRID_AREAS)),
+    Setting("TARIFF_FILE", environment.readable_file),
+    Setting("ALERT_URLS", _alert_urls, default=(), secret=True),
+    Setting("ALERT_HEARTBEAT_URL", _web_url, secret=True),
+    Setting("ALERT_INTERVAL_S", environment.integer(1, 86_400), default=15),
+    Setting("ALERT_SILENCE_S", environment.integer(1, 31_536_000), default=900),
+    Setting("ALERT_REPEAT_H", environment.number(0, 8760), default=24),
+    Setting("ALERT_LANG", environment.choice(*LANGUAGES), default="en"),
 )
 
 
@@ -147,11 +125,22 @@ class Settings(DatabaseSettings):
     redis_url: str = field(repr=False)
     device_tokens: dict[bytes, Device] = field(repr=False)
     read_tokens: dict[bytes, frozenset[str]] = field(repr=False)
+    sites: dict[str, Site]  # by their names
+    battery_kwh: dict[str, float]  # by the device id of its inverter
     cache_ttl_s: int
     max_samples_per_request: int
     max_request_bytes: int
     cors_origins: frozenset[str]
     max_requests_per_minute: int
+    keep_samples_days: int | None
+    grid_area: str | None
+    tariff_file: Path | None
+    alert_urls: tuple[str, ...] = field(repr=False)
+    alert_heartbeat_url: str | None = field(repr=False)
+    alert_interval_s: int
+    alert_silence_s: int
+    alert_repeat_h: float
+    alert_lang: str
 
     def shown(self) -> dict[str, Any]:
         """The settings with their secrets masked."""
@@ -162,7 +151,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     """Read every setting of the API; raises InvalidSettings with all problems."""
     values, problems = environment.read(TABLE, environ)
     if not problems:
-        problems = _disagreements(values)
+        problems = _settle(values)
     if problems:
         raise InvalidSettings(problems)
     return Settings(**_owner(values))
@@ -185,11 +174,18 @@ def _owner(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _disagreements(values: Mapping[str, Any]) -> list[str]:
+def _settle(values: dict[str, Any]) -> list[str]:
+    """Give the sites their devices; what is wrong with what each setting says of the others."""
     problems = []
-    known = {device.device_id for device in values["device_tokens"].values()}
-    if not all(devices <= known for devices in values["read_tokens"].values()):
+    kinds = {device.device_id: device.kind for device in values["device_tokens"].values()}
+    if not all(device_ids <= kinds.keys() for device_ids in values["read_tokens"].values()):
         problems.append("READ_TOKENS must only name devices that DEVICE_TOKENS names")
     if values["read_tokens"].keys() & values["device_tokens"].keys():
         problems.append("READ_TOKENS must not hold a token of DEVICE_TOKENS")
+    if any(kinds.get(device_id) != SUNGROW.name for device_id in values["battery_kwh"]):
+        problems.append("BATTERY_KWH must only name inverters that DEVICE_TOKENS names")
+    try:
+        values["sites"] = devices.place(values["sites"], kinds)
+    except ValueError as error:
+        problems.append(f"SITES {error}")
     return problems

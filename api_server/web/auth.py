@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flask import Flask, g, request
+from flask import Flask, current_app, g, request
 
-from api_server.config import Device, Settings, digest
+from api_server.config import Settings
+from api_server.devices import Device, Site, digest
 from api_server.web import limits
 from api_server.web.errors import problem
 
@@ -69,3 +70,24 @@ def readable_device() -> Device:
     if device is None:
         problem(403, "This token may not read that device.")
     return device
+
+
+def readable_site() -> Site:
+    """The site of `?site=`, each of whose devices the caller may read; ends with 403 or 422."""
+    name = request.args.get("site", "")
+    if not name:
+        problem(422, "The parameter site is required.")
+    site = readable_sites().get(name)
+    if site is None:
+        problem(403, "This token may not read that site.")
+    return site
+
+
+def readable_sites() -> dict[str, Site]:
+    """The sites, by name, whose every device the caller may read."""
+    settings: Settings = current_app.config["SETTINGS"]
+    return {
+        name: site
+        for name, site in settings.sites.items()
+        if g.caller.devices.keys() >= set(site.device_ids)
+    }

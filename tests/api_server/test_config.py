@@ -5,7 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from api_server.config import Device, digest, load, load_for_migration
+from api_server.config import load, load_for_migration
+from api_server.devices import Device, Site, digest
 from edge_agent.shared.environment import InvalidSettings
 
 ENVIRON = {
@@ -33,6 +34,11 @@ def test_what_is_not_set_has_its_default():
     assert settings.max_request_bytes == 1_048_576
     assert settings.max_requests_per_minute == 1200
     assert settings.cors_origins == frozenset()
+    assert (settings.sites, settings.battery_kwh) == ({}, {})
+    assert (settings.keep_samples_days, settings.grid_area, settings.tariff_file) == (None,) * 3
+    assert (settings.alert_urls, settings.alert_heartbeat_url) == ((), None)
+    assert (settings.alert_interval_s, settings.alert_silence_s) == (15, 900)
+    assert (settings.alert_repeat_h, settings.alert_lang) == (24, "en")
 
 
 def test_nothing_that_is_shown_or_printed_tells_a_secret():
@@ -108,9 +114,106 @@ def test_readers_read_known_devices_with_tokens_of_their_own(text):
     assert settings.read_tokens == {digest(b"c"): frozenset({"roof", "meter"})}
 
 
+HOUSES = "a:roof,b:shed,c:meter:p1,d:barn,e:counter:p1"
+
+
+def test_one_meter_and_its_inverters_are_the_site_home():
+    def sites(tokens: str) -> dict[str, Site]:
+        return load({**ENVIRON, "DEVICE_TOKENS": tokens, "SITES": " "}).sites
+
+    both = "a:roof,b:shed,b2:shed,c:meter:p1,c2:meter:p1"
+    assert sites(both) == {"home": Site("home", "meter", ("roof", "shed"))}
+    assert sites("c:meter:p1") == sites("a:roof") == sites("") == {}
+    assert sites(HOUSES) == {}
+
+
+def test_sites_name_a_meter_and_inverters_in_any_order():
+    text = "villa: roof + meter+shed,farm:barn+counter"
+    settings = load({**ENVIRON, "DEVICE_TOKENS": HOUSES, "SITES": text})
+    assert settings.sites == {
+        "villa": Site("villa", "meter", ("roof", "shed")),
+        "farm": Site("farm", "counter", ("barn",)),
+    }
+    assert settings.sites["villa"].device_ids == ("meter", "roof", "shed")
+    one = load({**ENVIRON, "DEVICE_TOKENS": "a:roof,c:meter:p1", "SITES": "villa:roof+meter"})
+    assert list(one.sites) == ["villa"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("hunter2", "entry 1 must read name:device_id"),
+        ("villa:roof+meter,", "entry 2"),
+        ("villa:roof+meter:p1", "entry 1 must read"),
+        (":roof+meter", "the name"),
+        ("my villa:roof+meter", "the name"),
+        ("villa:roof+", "device id"),
+        ("villa:hunter2+meter", "must only name devices that DEVICE_TOKENS names"),
+        ("villa:meter", "one meter"),
+        ("villa:roof+shed", "one meter"),
+        ("villa:roof+meter+counter", "one meter"),
+        ("villa:roof+roof+meter", "one site"),
+        ("villa:roof+meter,farm:roof+counter", "entry 2: a device stands in one site"),
+        ("villa:roof+meter,villa:barn+counter", "entry 2: an earlier entry has its name"),
+    ],
+)
+def test_a_malformed_site_is_named_by_its_number(text, said):
+    (problem,) = problems(DEVICE_TOKENS=HOUSES, SITES=text)
+    assert problem.startswith("SITES entry ")
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("hunter2", "entry 1 must read"),
+        ("roof:9.6,hunter2:x", "entry 2: the capacity must be a number"),
+        ("roof:0", "above 0"),
+        ("roof:-1", "from 0 to 1000"),
+        ("roof:1001", "from 0 to 1000"),
+        ("roof:9.6,roof:5", "another capacity"),
+        ("meter:9.6", "must only name inverters"),
+        ("hunter2:9.6", "must only name inverters"),
+    ],
+)
+def test_a_battery_is_of_an_inverter_and_has_a_capacity(text, said):
+    (problem,) = problems(DEVICE_TOKENS=HOUSES, BATTERY_KWH=text)
+    assert problem.startswith("BATTERY_KWH ")
+    assert said in problem
+    settings = load({**ENVIRON, "DEVICE_TOKENS": HOUSES, "BATTERY_KWH": "roof:9.6, barn:5"})
+    assert settings.battery_kwh == {"roof": 9.6, "barn": 5}
+
+
+def test_where_alerts_go_is_a_secret():
+    urls = "ntfy://hunter2@ntfy.example/home  mailto://user:hunter2@example.org"
+    environ = {
+        **ENVIRON,
+        "ALERT_URLS": urls,
+        "ALERT_HEARTBEAT_URL": "https://hc.example/hunter2",
+        "ALERT_REPEAT_H": "0",
+    }
+    settings = load(environ)
+    assert settings.alert_urls == tuple(urls.split())
+    assert settings.alert_heartbeat_url == "https://hc.example/hunter2"
+    assert settings.alert_repeat_h == 0
+    assert "hunter2" not in f"{settings.shown()} {settings!r}"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("ALERT_URLS", "hunter2"),
+        ("ALERT_URLS", "ntfy://example/x hunter2"),
+        ("ALERT_HEARTBEAT_URL", "hunter2"),
+        ("ALERT_HEARTBEAT_URL", "ftp://hunter2"),
+        ("ALERT_INTERVAL_S", "0"),
+        ("ALERT_SILENCE_S", "0"),
+        ("ALERT_REPEAT_H", "-1"),
+        ("ALERT_LANG", "de"),
+        ("GRID_AREA", "hunter"),
+        ("TARIFF_FILE", "/nowhere/prices.toml"),
+        ("KEEP_SAMPLES_DAYS", "39"),
+        ("KEEP_SAMPLES_DAYS", "0"),
         ("DATABASE_URL", "hunter2"),
         ("DATABASE_URL", "mysql://hunter2@localhost/x"),
         ("MIGRATE_DATABASE_URL", "host=x hunter2"),
@@ -128,7 +231,7 @@ def test_readers_read_known_devices_with_tokens_of_their_own(text):
 )
 def test_a_wrong_setting_is_named(name, value):
     (problem,) = problems(**{name: value})
-    assert problem.startswith(f"{name} must be")
+    assert problem.startswith(f"{name} must ")
 
 
 def test_every_problem_is_told_at_once():
