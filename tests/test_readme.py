@@ -18,12 +18,7 @@ from tests.support.servers.process import environment
 README = ROOT / "README.md"
 COMMANDS = {
     "python -m edge_agent": [sys.executable, "-m", "edge_agent", "--help"],
-    "python -m api_server.migrate": [
-        sys.executable,
-        "-m",
-        "api_server.migrations.migrate",
-        "--help",
-    ],
+    "python -m api_server.migrate": [sys.executable, "-m", "api_server.migrate", "--help"],
     "scripts/demo": [str(ROOT / "scripts/demo"), "--help"],
 }
 SCRIPTS = ("scripts/demo", "scripts/test", "scripts/bench")
