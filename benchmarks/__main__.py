@@ -14,7 +14,7 @@ import benchmarks
 from benchmarks import Row
 
 RESULTS = Path(__file__).with_name("results.md")
-PACKAGES = ("pymodbus", "requests", "flask", "gunicorn", "psycopg2-binary", "redis", "fastapi")
+PACKAGES = ("pymodbus", "flask", "gunicorn", "psycopg2-binary", "redis", "fastapi")
 HEADER = (
     "| what | against | ratio | min - max | target | met | note |\n|---|---|---|---|---|---|---|"
 )

@@ -1,33 +1,40 @@
-"""One HTTPS exchange with the server: verified, bounded in time and size, never redirected.
+"""One kept HTTP connection, with one deadline by the wall clock for each whole exchange.
 
-`timeout=` of requests is per socket operation, so a server that drips one byte a second would
-hold the thread for ever. Here every operation of a socket gets only what is left of the whole
-exchange; what remains is the name look-up, which the resolver bounds by itself.
+A server or a meter may be sick: drip a byte a second, send without end, say nothing at all. Every
+wait of an exchange, name look-up and handshake included, counts towards the same deadline, every
+byte towards the same limit. No redirect is followed, and nothing is taken from the environment:
+no proxy, no login.
 """
 
+import io
+import json
+import queue
+import socket
 import ssl
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.client import BadStatusLine, HTTPException, HTTPResponse
 from pathlib import Path
 from time import monotonic
 from typing import Any
-
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
+from urllib.parse import urlsplit
 
 from edge_agent import __version__
 
-EXCHANGE_S = 20.0
-CONNECT_S = 8.0  # for each address of the server's name
-ANSWER_BYTES = 64 * 1024
+CONNECT_S = 8.0  # for each address of a name
+MAX_BODY_BYTES = 64 * 1024
+MAX_ANSWER_BYTES = 2 * MAX_BODY_BYTES  # with head and chunk framing
+
+Secure = Callable[[socket.socket, str], ssl.SSLSocket]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server said; `body` is None if it was longer than anything we expect."""
+    """What the other side answered; `body` is None if it was longer than anything we expect."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -35,127 +42,229 @@ class Answer:
 
     @property
     def date(self) -> datetime | None:
-        """The server's clock, if it told."""
+        """The clock of the other side, if its headers have it."""
         return parse_http_date(self.headers.get("Date", ""))
+
+    def json(self) -> Any:
+        """The body as JSON; None for anything else, NaN included."""
+        try:
+            return json.loads(self.body or b"", parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            return None
 
 
 class NoAnswer(Exception):
-    """The exchange failed on the way: name, connection, TLS, or time."""
+    """No whole answer came; says what happened, with host and port."""
 
 
-class _Socket(ssl.SSLSocket):
-    """A TLS socket whose operations end with the deadline of its context."""
+class Connection:
+    """Opens on the first request, stays open, and is opened again after any trouble.
 
-    def do_handshake(self, block: bool = False) -> None:
-        self.settimeout(self.context.left_s())
-        super().do_handshake(block)
+    With `secure` it is HTTPS: that wraps a connected socket, and no byte of a request leaves before
+    it is satisfied with who is at the other end. What else it raises reaches the caller.
+    """
 
-    def read(self, len: int = 1024, buffer: Any = None) -> Any:
-        self.settimeout(self.context.left_s())
-        return super().read(len, buffer)
+    def __init__(self, host: str, port: int, secure: Secure | None, base_path: str = ""):
+        self._host = host.strip("[]")
+        self._port = port
+        self._secure = secure
+        self._base_path = base_path
+        self._sock: socket.socket | None = None
+        address = self._host.partition("%")[0]  # without the interface of a link-local address
+        self._name = f"[{address}]" if ":" in address else address
+        self.where = f"{self._name}:{port}"
 
-    def send(self, data: Any, flags: int = 0) -> int:
-        self.settimeout(self.context.left_s())
-        return super().send(data, flags)
+    @classmethod
+    def to_server(cls, url: str, ca_file: Path | None = None) -> "Connection":
+        """A connection to an https:// base URL, which must prove its name.
 
+        `ca_file` is trusted in addition to the system's CAs.
+        """
+        context = client_context()
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        if ca_file:
+            context.load_verify_locations(ca_file)
+        parts = urlsplit(url)
 
-class _Context(ssl.SSLContext):
-    """Trusts the system's CAs and `ca_file`, from TLS 1.2 on, and carries the deadline."""
+        def secure(sock: socket.socket, host: str) -> ssl.SSLSocket:
+            return context.wrap_socket(sock, server_hostname=host)
 
-    sslsocket_class = _Socket
-    ends = 0.0  # monotonic
+        return cls(parts.hostname or "", parts.port or 443, secure, parts.path)
 
-    def left_s(self) -> float:
-        left = self.ends - monotonic()
-        if left <= 0:
-            raise TimeoutError("the time for the whole exchange is over")
-        return left
-
-
-def _context(ca_file: Path | None) -> _Context:
-    context = _Context(ssl.PROTOCOL_TLS_CLIENT)  # checks the certificate and its name
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-    if ca_file:
-        context.load_verify_locations(ca_file)
-    return context
-
-
-class _Adapter(HTTPAdapter):
-    """Leaves verification to our context: `verify=` would replace its trust set by certifi's."""
-
-    def __init__(self, context: ssl.SSLContext):
-        self._context = context
-        super().__init__(pool_connections=1, pool_maxsize=1)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
-
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        conn.cert_reqs = "CERT_REQUIRED"
-
-
-class Server:
-    """The server at `url`, reached over one kept connection."""
-
-    def __init__(self, url: str, ca_file: Path | None = None):
-        self.url = url
-        self._tls = _context(ca_file)
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy or netrc of the environment
-        self._session.headers = {
-            "User-Agent": f"sunspool/{__version__}",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",  # a small answer must not inflate to a big one
-        }
-        self._session.mount("https://", _Adapter(self._tls))
-
-    def post(
-        self, path: str, body: bytes, headers: Mapping[str, str], within_s: float = EXCHANGE_S
+    def request(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        within_s: float,
     ) -> Answer:
-        """Post the body and return the answer, whatever its status; raises NoAnswer."""
-        self._tls.ends = monotonic() + within_s
+        """Ask and return the answer, whatever its status; raises NoAnswer.
+
+        The request must bear being sent twice: it is, where a kept connection turns out closed.
+        """
+        deadline = monotonic() + within_s
+        message = self._message(method, path, headers, body)
+        kept = self._sock is not None
         try:
-            with self._session.post(
-                self.url + path,
-                data=body,
-                headers=headers,
-                timeout=(min(CONNECT_S, within_s), within_s),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                self._session.cookies.clear()
-                return Answer(response.status_code, response.headers, _body(response))
-        except (requests.RequestException, HTTPError, OSError) as error:
-            raise NoAnswer(f"{self.url}: {_cause(error)}") from error
+            try:
+                return self._exchange(method, message, deadline)
+            except (ConnectionError, BadStatusLine, ssl.SSLError):
+                if not kept:
+                    raise
+                # The other side may close an idle connection at any time: no failure yet.
+                return self._exchange(method, message, deadline)
+        except TimeoutError as error:
+            raise NoAnswer(f"{self.where} gave no answer in {within_s:.3g} s") from error
+        except (OSError, HTTPException, ValueError) as error:
+            cause = " ".join(str(error).split())[:200] or type(error).__name__
+            raise NoAnswer(f"{self.where}: {cause}") from error
 
     def close(self) -> None:
-        """Close the kept connection."""
-        self._session.close()
+        """Close the kept connection; the next request opens another."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def _exchange(self, method: str, message: bytes, deadline: float) -> Answer:
+        sock = self._sock or self._open(deadline)
+        self._sock = None  # whatever goes wrong, no half-read connection is used again
+        try:
+            _send(sock, message, deadline)
+            with closing(HTTPResponse(_Reader(sock, deadline), method=method)) as response:
+                response.begin()
+                body: bytes | None = response.read(MAX_BODY_BYTES + 1)
+                if len(body) > MAX_BODY_BYTES:
+                    body = None
+                elif response.length:
+                    raise HTTPException(f"{response.length} bytes of the answer are missing")
+                if body is not None and not response.will_close:
+                    self._sock = sock
+                return Answer(response.status, response.headers, body)
+        finally:
+            if self._sock is None:
+                sock.close()
+
+    def _message(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+        default = 443 if self._secure else 80
+        lines = [
+            f"{method} {self._base_path}{path} HTTP/1.1",
+            f"Host: {self._name if self._port == default else self.where}",
+            f"User-Agent: sunspool/{__version__}",
+            "Accept: application/json",
+            "Accept-Encoding: identity",  # a small answer must not inflate to a big one
+        ]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if body:
+            lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+        return "\r\n".join([*lines, "", ""]).encode("ascii", "replace") + body
+
+    def _open(self, deadline: float) -> socket.socket:
+        sock = self._connect(deadline)
+        if self._secure is None:
+            return sock
+        try:
+            sock.settimeout(_left_s(deadline))
+            return self._secure(sock, self._host)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _connect(self, deadline: float) -> socket.socket:
+        """Try each address of the host in turn; none may use up the time of the others."""
+        addresses = _resolve(self._host, self._port, deadline)
+        for untried in range(len(addresses), 0, -1):
+            family, kind, protocol, _, address = addresses[-untried]
+            sock = socket.socket(family, kind, protocol)
+            try:
+                sock.settimeout(min(_left_s(deadline) / untried, CONNECT_S))
+                sock.connect(address)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return sock
+            except OSError:
+                sock.close()
+                if untried == 1:
+                    raise
+        raise OSError("the name has no address")
+
+
+class _Reader(io.RawIOBase):
+    """The receiving half of a socket as HTTPResponse reads it, bounded in time and bytes."""
+
+    def __init__(self, sock: socket.socket, deadline: float):
+        self._sock = sock
+        self._deadline = deadline
+        self._bytes_left = MAX_ANSWER_BYTES
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """What HTTPResponse calls to read from."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Wait for the next bytes, as long as the whole exchange may still take."""
+        self._sock.settimeout(_left_s(self._deadline))
+        received = self._sock.recv_into(buffer)
+        self._bytes_left -= received
+        if self._bytes_left < 0:
+            raise HTTPException(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+        return received
+
+
+def client_context() -> ssl.SSLContext:
+    """A context that verifies certificate and name, from TLS 1.2 on, and trusts nobody yet."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def parse_http_date(text: str) -> datetime | None:
     """Read a date as HTTP headers have it, or return None."""
     try:
         date = parsedate_to_datetime(text)
+        return date.replace(tzinfo=date.tzinfo or UTC).astimezone(UTC)
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
+
+
+def _send(sock: socket.socket, message: bytes, deadline: float) -> None:
+    """Send all; `sendall` of a TLS socket would give each of its pieces the whole time again."""
+    unsent = memoryview(message)
+    while unsent:
+        sock.settimeout(_left_s(deadline))
+        unsent = unsent[sock.send(unsent) :]
+
+
+def _left_s(deadline: float) -> float:
+    left_s = deadline - monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    return left_s
+
+
+def _resolve(host: str, port: int, deadline: float) -> list[tuple]:
+    """The addresses of a host; asked in a thread, for a resolver knows no deadline."""
+    found: queue.SimpleQueue[list | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            found.put(error)
+
+    threading.Thread(target=ask, name="resolve", daemon=True).start()
     try:
-        return date.replace(tzinfo=date.tzinfo or UTC).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
+        addresses = found.get(timeout=_left_s(deadline))
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(addresses, Exception):
+        raise addresses
+    return addresses
 
 
-def _body(response: requests.Response) -> bytes | None:
-    """The body as it came; a longer one is not read, and its connection not kept."""
-    body = response.raw.read(ANSWER_BYTES + 1, decode_content=False)
-    return body if len(body) <= ANSWER_BYTES else None
-
-
-def _cause(error: BaseException) -> str:
-    """What went wrong at the bottom of the libraries' nested errors."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
-    if isinstance(error, TimeoutError):
-        return f"no answer in time ({error})"
-    return str(error) or type(error).__name__
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")

@@ -58,7 +58,7 @@ _BY_CLASS = {2: Meaning.WRONG_SERVER, 3: Meaning.WRONG_SERVER, 4: Meaning.DEPLOY
 def judge(answer: Answer, sent: int, gzipped: bool) -> Verdict:
     """Return what an answer to a batch of `sent` samples means."""
     status = answer.status
-    body = _json(answer.body)
+    body = answer.json()
     retry_after_s = _retry_after_s(answer)
     if status == 200 and (inserted := _proof(body, sent)) is not None:
         return Verdict(Meaning.CONFIRMED, Meaning.CONFIRMED.value, inserted)
@@ -68,13 +68,6 @@ def judge(answer: Answer, sent: int, gzipped: bool) -> Verdict:
     named = _named(body, sent) if meaning is Meaning.REFUSED else {}
     cause = f"the server answered {status}: {meaning.value}{_detail(body)}"
     return Verdict(meaning, cause, named=named, retry_after_s=retry_after_s)
-
-
-def _json(body: bytes | None) -> Any:
-    try:
-        return json.loads(body or b"")
-    except (ValueError, RecursionError):
-        return None
 
 
 def _proof(body: Any, sent: int) -> int | None:

@@ -9,13 +9,14 @@ from time import monotonic
 from typing import Any
 
 from edge_agent import config
-from edge_agent.http import EXCHANGE_S, NoAnswer, Server
+from edge_agent.http import Connection, NoAnswer
 from edge_agent.shared import logs
 from edge_agent.upload.allowance import Allowance
 from edge_agent.upload.batch import Batch, ServerSuspected
 from edge_agent.upload.outcomes import Meaning, Verdict, judge
 
 PATH = "/v1/ingest"
+EXCHANGE_S = 20.0
 GZIP_BYTES = 4096
 BODY_BYTES = 1_000_000  # the server's limit is 1 MiB, also after inflation
 ACCEPTED_LATELY_S = 600.0
@@ -64,7 +65,7 @@ class Uploader:
         self._settings = settings
         self._spool = spool
         self._heard_time = heard_time
-        self._server = Server(settings.vps_ingest_url, settings.vps_ca_file)
+        self._server = Connection.to_server(settings.vps_ingest_url, settings.vps_ca_file)
         self._backoff = Backoff(settings.min_backoff_s, settings.max_backoff_s)
         self._allowance = Allowance(spool)
         self._batch: Batch | None = None
@@ -134,15 +135,12 @@ class Uploader:
         body = b'{"samples":[%b]}' % b",".join(entry.payload for entry in piece)
         if len(body) > BODY_BYTES and len(piece) > 1:
             return Verdict(Meaning.TOO_LARGE, f"a body of {len(body)} bytes")
-        headers = {
-            "Authorization": f"Bearer {self._current_token()}",
-            "Content-Type": "application/json",
-        }
+        headers = {"Authorization": f"Bearer {self._current_token()}"}
         gzipped = self._gzip and len(body) > GZIP_BYTES
         if gzipped:
             headers["Content-Encoding"] = "gzip"
             body = gzip.compress(body, compresslevel=1, mtime=0)
-        answer = self._server.post(PATH, body, headers, self._exchange_s)
+        answer = self._server.request("POST", PATH, headers, body, within_s=self._exchange_s)
         if answer.date:
             self._heard_time(answer.date)
         return judge(answer, len(piece), gzipped)

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 import pytest
 
 from edge_agent import __version__
-from edge_agent.http import ANSWER_BYTES, NoAnswer, Server
+from edge_agent.http import MAX_BODY_BYTES, Connection, NoAnswer
 from tests.simulators.ingest_server import IngestServer, Reply
 from tests.simulators.proxy import Fault, FaultProxy
 from tests.support.servers import CertificateAuthority, free_port
@@ -18,8 +18,9 @@ BODY = b'{"samples": []}'
 
 
 def post(url, ca_file, body=BODY, within_s=20.0):
-    with closing(Server(url, ca_file)) as server:
-        return server.post("/v1/ingest", body, {"Authorization": "Bearer t"}, within_s)
+    headers = {"Authorization": "Bearer t"}
+    with closing(Connection.to_server(url, ca_file)) as server:
+        return server.request("POST", "/v1/ingest", headers, body, within_s=within_s)
 
 
 def test_the_answer_comes_back_whatever_its_status(server, ca):
@@ -35,13 +36,13 @@ def test_the_answer_comes_back_whatever_its_status(server, ca):
 
 def test_one_connection_is_kept_and_replaced_when_it_breaks(server, ca):
     with FaultProxy(server.port) as proxy:
-        client = Server(f"https://127.0.0.1:{proxy.port}", ca.file)
+        client = Connection.to_server(f"https://127.0.0.1:{proxy.port}", ca.file)
         for _ in range(3):
-            client.post("/", BODY, {})
+            client.request("POST", "/", {}, BODY, within_s=5)
         assert proxy.connections == 1
         proxy.cut()
         time.sleep(0.1)
-        client.post("/", BODY, {})
+        client.request("POST", "/", {}, BODY, within_s=5)
         assert proxy.connections == 2
         client.close()
 
@@ -109,8 +110,8 @@ def test_nobody_there_is_no_answer(ca):
     ("reply", "what"),
     [
         (Reply(reset=True), "reset|closed"),
-        (Reply(silent=True), "in time"),
-        (Reply(drip_s=0.05), "in time"),
+        (Reply(silent=True), "gave no answer"),
+        (Reply(drip_s=0.05), "gave no answer"),
     ],
     ids=["reset", "silence", "drip"],
 )
@@ -157,7 +158,7 @@ def test_a_slow_line_is_no_fault(server, ca):
 
 
 def test_an_answer_is_read_up_to_64_kib_as_it_comes(server, ca):
-    longest, longer = b"x" * ANSWER_BYTES, b"x" * (ANSWER_BYTES + 1)
+    longest, longer = b"x" * MAX_BODY_BYTES, b"x" * (MAX_BODY_BYTES + 1)
     zipped = {"Content-Encoding": "gzip"}
     server.say(Reply(200, longest), Reply(200, longer), Reply(200, b"not gzip", zipped))
     assert post(server.url, ca.file).body == longest

@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 from threading import Event
 from typing import Any
 
-from edge_agent import __version__
+from edge_agent.http import Answer, Connection, NoAnswer
 from edge_agent.shared import logs
 from edge_agent.sources import NothingNew, RetryWaits, Sample, SourceError
-from edge_agent.sources.p1.connection import Answer, Connection, Unreachable
 from edge_agent.sources.p1.normalize import V1, V2, NoPower, meter_time, normalize
 from edge_agent.sources.p1.tls import Identity, WrongIdentity
 
@@ -38,19 +37,19 @@ class P1Source:
         self._now = now
         self._v2 = settings.hw_p1_api == "v2"
         self._names = V2 if self._v2 else V1
-        self._headers = {"User-Agent": f"sunspool/{__version__}", "Accept": "application/json"}
+        self._headers = {}
         self._identity = None
         if self._v2:
-            self._headers |= {
+            self._headers = {
                 "Authorization": f"Bearer {settings.hw_p1_token}",
                 "X-Api-Version": "2",
             }
             spool = settings.spool_path
             pin_file = spool.with_name(spool.name + ".p1-serial")
             self._identity = Identity(settings.hw_p1_ca_file, settings.hw_p1_serial, pin_file)
-        self._connection = Connection(
-            settings.hw_p1_host, settings.hw_p1_port, settings.hw_p1_timeout_s, self._identity
-        )
+        secure = self._identity.secure if self._identity else None
+        self._connection = Connection(settings.hw_p1_host, settings.hw_p1_port, secure)
+        self._timeout_s = settings.hw_p1_timeout_s
         self._waits = RetryWaits()
         self._monotonic = monotonic
         self._telegram: Any = None  # the timestamp of the telegram last taken
@@ -86,21 +85,24 @@ class P1Source:
             raise SourceError(f"{where} answered {answer.status}: {self._remedy()}", HUMAN_WAIT_S)
         if answer.status != 200:
             raise SourceError(f"{where} answered {answer.status}", self._waits.next())
-        body = answer.json_object()
-        if body is None:
+        body = answer.json()
+        if not isinstance(body, dict):
             cause = f"{where} answered something that is not a JSON object"
             raise SourceError(cause, self._waits.next())
         self._waits.reset()
         if self._identity is not None:
-            self._identity.remember(self._connection.serial)
+            self._identity.remember()
         return body
 
     def _ask(self, path: str) -> Answer:
         try:
-            return self._connection.request("GET", path, self._headers)
-        except (Unreachable, WrongIdentity) as error:
+            return self._get(path)
+        except (NoAnswer, WrongIdentity) as error:
             self._product_known = self._v2  # something else may answer next time
             raise SourceError(str(error), self._waits.next()) from error
+
+    def _get(self, path: str) -> Answer:
+        return self._connection.request("GET", path, self._headers, within_s=self._timeout_s)
 
     def _remedy(self) -> str:
         if self._v2:
@@ -137,10 +139,11 @@ class P1Source:
             return
         self._product_known = True
         try:
-            answer = self._connection.request("GET", "/api", self._headers)
-        except Unreachable:
+            answer = self._get("/api")
+        except NoAnswer:
             return
-        product = (answer.json_object() or {}).get("product_type", "HWE-P1")
+        device = answer.json()
+        product = device.get("product_type", "HWE-P1") if isinstance(device, dict) else "HWE-P1"
         if answer.status == 200 and product != "HWE-P1":
             self._product_known = False
             cause = f"{self._connection.where} is a {product!s:.20}, not a P1 meter (HWE-P1)"

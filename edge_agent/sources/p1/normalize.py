@@ -57,7 +57,7 @@ class NoPower(ValueError):
 def normalize(
     body: Mapping[str, Any], names: Names, device_id: str, ts: datetime, zone: tzinfo
 ) -> dict[str, Any]:
-    """Make a sample of the body, read at ts; raises NoPower if its power can not be used."""
+    """Make a sample of the body, read at ts; raises NoPower if its power cannot be used."""
     power = _value("power_w", body.get(names.power))
     if power is None:
         raise NoPower(f"{names.power} is missing or not a power")
@@ -73,6 +73,7 @@ def normalize(
         "monthly_power_peak_w": _value("monthly_power_peak_w", body.get(names.peak)),
         "monthly_power_peak_ts": None if peak_time is None else format_time(peak_time),
         "tariff": _value("tariff", body.get(names.tariff)),
+        **_tariff_registers(body, names),
     }
 
 
@@ -112,6 +113,16 @@ def _energy(field: str, body: Mapping[str, Any], name: str) -> float | None:
     if not tariffs or None in tariffs:  # without one of them the sum would be a counter too low
         return None
     return _value(field, math.fsum(tariffs))
+
+
+def _tariff_registers(body: Mapping[str, Any], names: Names) -> dict[str, float | None]:
+    """The registers of both tariffs; a household has no others."""
+    directions = {"energy_import": names.energy_import, "energy_export": names.energy_export}
+    return {
+        (field := f"{direction}_t{tariff}_kwh"): _value(field, body.get(name.format(f"_t{tariff}")))
+        for direction, name in directions.items()
+        for tariff in (1, 2)
+    }
 
 
 def _value(field: str, raw: Any) -> float | None:

@@ -8,14 +8,14 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import TextIO
 
-from edge_agent import __version__
 from edge_agent.config import TABLE
+from edge_agent.http import Answer, Connection, NoAnswer
 from edge_agent.shared import environment
-from edge_agent.sources.p1.connection import Answer, Connection, Unreachable
 from edge_agent.sources.p1.tls import Identity, WrongIdentity
 
 ASK_FOR_S = 120.0
@@ -60,16 +60,25 @@ def _pair(environ: Mapping[str, str], say: Callable[[str], None], ask_for_s: flo
     try:
         identity = Identity(settings["hw_p1_ca_file"], settings["hw_p1_serial"])
         host, port = settings["hw_p1_host"], settings["hw_p1_port"] or 443
-        connection = Connection(host, port, settings["hw_p1_timeout_s"], identity)
+        connection = Connection(host, port, identity.secure)
+        body = json.dumps({"name": _user_name(path)}).encode()
+        request = partial(
+            connection.request,
+            "POST",
+            "/api/user",
+            {"X-Api-Version": "2"},
+            body,
+            within_s=settings["hw_p1_timeout_s"],
+        )
         try:
-            token = _ask(connection, _user_name(path), say, ask_for_s)
+            token = _ask(request, identity, say, ask_for_s)
         finally:
             connection.close()
         _store(token, draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    say(f"Paired with the meter {connection.serial}; its token is in {path} (HW_P1_TOKEN_FILE).")
-    say(f"Next: put HW_P1_SERIAL={connection.serial} into the agent's settings, so that it trusts")
+    say(f"Paired with the meter {identity.proven}; its token is in {path} (HW_P1_TOKEN_FILE).")
+    say(f"Next: put HW_P1_SERIAL={identity.proven} into the agent's settings, so that it trusts")
     say("no other meter; try it with --once; restart the agent.")
     if environ.get("HW_P1_TOKEN"):
         say("Remove HW_P1_TOKEN from its settings: it comes before the file and is void now.")
@@ -103,17 +112,17 @@ def _user_name(path: Path) -> str:
     return "local/sunspool-" + hashlib.sha256(installation.encode()).hexdigest()[:12]
 
 
-def _ask(connection: Connection, name: str, say: Callable[[str], None], ask_for_s: float) -> str:
+def _ask(
+    request: Callable[[], Answer], identity: Identity, say: Callable[[str], None], ask_for_s: float
+) -> str:
     """Ask for a token until the button is pressed; asking is harmless."""
-    headers = {"User-Agent": f"sunspool/{__version__}", "X-Api-Version": "2"}
-    body = json.dumps({"name": name}).encode()
     pause, until, met = Event(), time.monotonic() + ask_for_s, False
     while True:
         try:
-            answer = connection.request("POST", "/api/user", headers, body)
+            answer = request()
         except WrongIdentity as error:
             raise PairingFailed(WRONG_METER, str(error)) from error
-        except Unreachable as error:
+        except NoAnswer as error:
             if not met:
                 raise PairingFailed(UNAVAILABLE, f"{error}. {_UNREACHABLE}") from error
         else:
@@ -121,7 +130,7 @@ def _ask(connection: Connection, name: str, say: Callable[[str], None], ask_for_
                 return _token(answer)
             _check_refusal(answer)
             if not met:
-                say(f"Found the meter {connection.serial}. Press its button now, for one second")
+                say(f"Found the meter {identity.proven}. Press its button now, for one second")
                 say(f"(not longer); waiting for {ask_for_s:.0f} s ...")
             met = True
         if time.monotonic() >= until:
@@ -136,19 +145,24 @@ _UNREACHABLE = (
 
 
 def _token(answer: Answer) -> str:
-    token = (answer.json_object() or {}).get("token")
+    token = _object(answer).get("token")
     if not isinstance(token, str) or not re.fullmatch("[0-9A-Fa-f]{32}", token):
         raise PairingFailed(REFUSED, "the meter answered 200, but with no token in it.")
     return token
 
 
+def _object(answer: Answer) -> dict:
+    value = answer.json()
+    return value if isinstance(value, dict) else {}
+
+
 def _check_refusal(answer: Answer) -> None:
     """Raise PairingFailed unless the answer means: ask again."""
-    error = (answer.json_object() or {}).get("error")
+    error = _object(answer).get("error")
     code = error if isinstance(error, str) and re.fullmatch(r"[a-z0-9:_-]{1,60}", error) else ""
     if code == "user:no-storage":
         raise PairingFailed(
-            REFUSED, "the meter can not store another user: delete unused ones in its app."
+            REFUSED, "the meter cannot store another user: delete unused ones in its app."
         )
     if answer.status == 404:
         raise PairingFailed(REFUSED, f"the device answered 404. {_UNREACHABLE}")
@@ -165,7 +179,7 @@ def _draft_beside(path: Path) -> Path:
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     except OSError as error:
-        raise PairingFailed(CANNOT_STORE, f"can not write in {path.parent}: {error}") from error
+        raise PairingFailed(CANNOT_STORE, f"cannot write in {path.parent}: {error}") from error
     os.close(handle)
     return Path(name)
 
@@ -182,4 +196,4 @@ def _store(token: str, draft: Path, path: Path) -> None:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        raise PairingFailed(CANNOT_STORE, f"can not write {path}: {error}") from error
+        raise PairingFailed(CANNOT_STORE, f"cannot write {path}: {error}") from error

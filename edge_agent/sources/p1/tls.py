@@ -15,6 +15,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+from edge_agent.http import client_context
 from edge_agent.shared import logs
 
 VENDOR_CA = Path(__file__).with_name("homewizard-ca.pem")  # valid until 2031-12-16
@@ -31,20 +32,21 @@ class WrongIdentity(Exception):
 
 
 class Identity:
-    """Proves over TLS that the other end is the meter; one per source, shared by connections."""
+    """Proves over TLS that the other end is the meter; `proven` is the serial of the last one."""
 
     def __init__(self, ca_file: Path | None, serial: str | None, pin_file: Path | None = None):
         self._ca_file = ca_file or VENDOR_CA
         self._serial = serial.lower() if serial else None
         self._pin_file = None if serial else pin_file
+        self.proven: str | None = None
 
-    def secure(self, sock: socket.socket, host: str) -> tuple[ssl.SSLSocket, str]:
-        """Do the handshake and check who answered: the socket to use and the meter's serial.
+    def secure(self, sock: socket.socket, host: str) -> ssl.SSLSocket:
+        """Do the handshake, check who answered, and return the socket to use.
 
         Raises WrongIdentity; the caller closes the socket that it gave.
         """
         expected = self._expected()
-        context = client_context(self._ca_file)
+        context = vendor_context(self._ca_file)
         try:
             secured = context.wrap_socket(sock, server_hostname=_server_name(host, expected))
         except ssl.SSLCertVerificationError as error:
@@ -53,23 +55,24 @@ class Identity:
                 "(it must be signed by the CA of HomeWizard, and this clock must be right)"
             ) from error
         try:
-            return secured, check(secured.getpeercert(), host, expected)
+            self.proven = check(secured.getpeercert(), host, expected)
+            return secured
         except WrongIdentity:
             secured.close()
             raise
 
-    def remember(self, serial: str) -> None:
-        """Accept no other meter from now on, also after a restart."""
-        if self._serial is not None:
+    def remember(self) -> None:
+        """Accept no other meter than the proven one from now on, also after a restart."""
+        if self._serial is not None or self.proven is None:
             return
-        self._serial = serial
+        self._serial = serial = self.proven
         if self._pin_file is None or self._pin_file.exists():
             return
         try:
             _write_whole(self._pin_file, serial + "\n")
             saying, level = f"only the meter {serial} is accepted from now on", logging.INFO
         except OSError as error:
-            saying, level = f"can not remember the meter {serial}: {error}", logging.WARNING
+            saying, level = f"cannot remember the meter {serial}: {error}", logging.WARNING
         logs.event(_log, level, "meter_pinned", saying, serial=serial, file=str(self._pin_file))
 
     def _expected(self) -> str | None:
@@ -77,18 +80,19 @@ class Identity:
             try:
                 self._serial = _read_pin(self._pin_file)
             except OSError as error:
-                raise WrongIdentity(f"can not read which meter to trust: {error}") from error
+                raise WrongIdentity(f"cannot read which meter to trust: {error}") from error
         return self._serial
 
 
-def client_context(ca_file: Path) -> ssl.SSLContext:
+def vendor_context(ca_file: Path) -> ssl.SSLContext:
     """A context that trusts this CA alone; names are checked by `check`, after the handshake."""
+    context = client_context()
     try:
-        context = ssl.create_default_context(cafile=str(ca_file))
+        context.load_verify_locations(ca_file)
     except OSError as error:
-        raise WrongIdentity(f"{ca_file} can not be used as a CA: {error}") from error
-    # The vendor's CA is an X.509 v1 certificate without extensions: Python 3.13 sets this flag
-    # by default and would refuse it. Everything else about the chain is still verified.
+        raise WrongIdentity(f"{ca_file} cannot be used as a CA: {error}") from error
+    # The vendor's CA is an X.509 v1 certificate without extensions, which this flag refuses;
+    # Python 3.13 sets it in some contexts. Everything else about the chain is still verified.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.check_hostname = False
     return context

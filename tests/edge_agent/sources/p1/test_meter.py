@@ -189,7 +189,7 @@ def test_one_running_agent_stays_with_its_meter_where_nothing_can_be_remembered(
     with MeterSimulator(Bodies(BODY), certificate) as meter:
         reader = source(tmp_path / "missing", meter, ca.file)
         assert reader.read()["power_w"] == 77
-    assert "can not remember" in caplog.text
+    assert "cannot remember" in caplog.text
     with MeterSimulator(Bodies(BODY), ca.issue("appliance/p1dongle/5c2fafddeeff"), port=meter.port):
         assert f"not {SERIAL}" in str(refusal(reader))
     reader.close()

@@ -23,6 +23,10 @@ def test_a_sample_of_everything_is_one_the_server_accepts():
             "power_w": 2500.4,
             "energy_import_kwh": 1.5,
             "energy_export_kwh": 2,
+            "energy_import_t1_kwh": 0.5,
+            "energy_import_t2_kwh": 1.0,
+            "energy_export_t1_kwh": 0,
+            "energy_export_t2_kwh": "2",
             "average_power_15m_w": 78,
             "monthly_power_peak_w": 3332,
             "monthly_power_peak_timestamp": "2026-11-14T12:45:00",
@@ -40,6 +44,10 @@ def test_a_sample_of_everything_is_one_the_server_accepts():
         "monthly_power_peak_w": 3332,
         "monthly_power_peak_ts": "2026-11-14T11:45:00Z",
         "tariff": 1,
+        "energy_import_t1_kwh": 0.5,
+        "energy_import_t2_kwh": 1.0,
+        "energy_export_t1_kwh": 0,
+        "energy_export_t2_kwh": None,
     }
     assert set(made) == set(samples.P1.columns)
     assert samples.decode(samples.P1, [made], TS)[1] == []
@@ -97,6 +105,12 @@ def test_the_total_is_the_meters_own_or_the_sum_of_its_tariffs(sent, total):
     made = sample({"power_w": 1, **sent})
     assert made["energy_import_kwh"] == total
     assert json.dumps(made["energy_import_kwh"]) == json.dumps(total)
+
+
+def test_the_registers_of_both_tariffs_are_kept_beside_the_total_of_all():
+    made = sample({"active_power_w": 1, "total_power_export_t1_kwh": 1.5}, V1)
+    assert (made["energy_export_t1_kwh"], made["energy_export_t2_kwh"]) == (1.5, None)
+    assert (made["energy_export_kwh"], made["energy_import_t1_kwh"]) == (1.5, None)
 
 
 def test_a_missing_export_stays_unknown_and_a_reported_zero_stays_zero():

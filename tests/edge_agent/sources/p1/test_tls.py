@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.sources.p1.tls import Identity, WrongIdentity, client_context
+from edge_agent.sources.p1.tls import Identity, WrongIdentity, vendor_context
 from tests.simulators.appliances import SERIAL, ApplianceCa, san
 from tests.support.servers import ROOT
 
@@ -29,14 +29,16 @@ CN = f"appliance/p1dongle/{SERIAL}"
 ASK = """
 import json, sys
 from pathlib import Path
-from edge_agent.sources.p1.connection import Connection, Unreachable
+from edge_agent.http import Connection, NoAnswer
 from edge_agent.sources.p1.tls import Identity, WrongIdentity
 for host, port, ca, serial in json.load(sys.stdin):
-    connection = Connection(host, port, 5, Identity(Path(ca), serial))
+    identity = Identity(Path(ca), serial)
+    connection = Connection(host, port, identity.secure)
+    headers = {"Authorization": "Bearer %s"}
     try:
-        answer = connection.request("GET", "/api/measurement", {"Authorization": "Bearer %s"})
-        print(json.dumps([answer.status, connection.serial]))
-    except (Unreachable, WrongIdentity) as error:
+        answer = connection.request("GET", "/api/measurement", headers, within_s=5)
+        print(json.dumps([answer.status, identity.proven]))
+    except (NoAnswer, WrongIdentity) as error:
         print(json.dumps([type(error).__name__, str(error)]))
     connection.close()
 """.replace("%s", TOKEN)
@@ -214,7 +216,7 @@ def test_addresses_of_every_kind_and_the_name_asked_for(matrix, host, serial, se
 
 
 def test_the_vendors_ca_is_shipped_and_loads_alone():
-    context = client_context(Identity(None, None)._ca_file)
+    context = vendor_context(Identity(None, None)._ca_file)
     (ca,) = context.get_ca_certs()
     assert dict(part[0] for part in ca["subject"])["organizationName"] == "HomeWizard"
     assert ca["version"] == 1
@@ -224,5 +226,5 @@ def test_the_vendors_ca_is_shipped_and_loads_alone():
 
 def test_a_ca_file_that_is_none_is_named(tmp_path):
     (tmp_path / "ca.pem").write_text("not PEM")
-    with pytest.raises(WrongIdentity, match=r"ca\.pem can not be used"):
-        client_context(tmp_path / "ca.pem")
+    with pytest.raises(WrongIdentity, match=r"ca\.pem cannot be used"):
+        vendor_context(tmp_path / "ca.pem")
