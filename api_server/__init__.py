@@ -12,7 +12,7 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     from api_server import config
     from api_server.data.cache import Cache
     from api_server.data.database import Store
-    from api_server.routes import capacity, energy, health, ingest, realtime, series
+    from api_server.routes import balance, capacity, energy, health, ingest, realtime, series
     from api_server.web import auth, bodies, cors, errors
 
     settings = config.load(environ)
@@ -26,6 +26,6 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     cors.register(app, settings.cors_origins)
     auth.register(app, settings)
     app.after_request(lambda answer: bodies.drop_after(answer, settings.max_request_bytes))
-    for module in (ingest, realtime, series, capacity, energy, health):
+    for module in (ingest, realtime, series, balance, capacity, energy, health):
         app.register_blueprint(module.blueprint)
     return app
