@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -14,22 +13,13 @@ from redis.connection import parse_url
 
 from api_server import devices
 from api_server.devices import Device, Site, digest
+from api_server.tariffs import files
 from edge_agent.shared import environment
 from edge_agent.shared.environment import InvalidSettings, Setting
 from edge_agent.shared.samples import SUNGROW
 
 __all__ = ["TABLE", "DatabaseSettings", "Device", "Settings", "digest", "load"]
 
-GRID_AREAS = (
-    "antwerpen",
-    "halle-vilvoorde",
-    "imewo",
-    "kempen",
-    "limburg",
-    "midden-vlaanderen",
-    "west",
-    "zenne-dijle",
-)
 LANGUAGES = ("en", "nl")
 # The capacity tariff needs the quarters of a month, and the rollups must be behind them.
 LEAST_KEPT_DAYS = 40
@@ -97,8 +87,7 @@ TABLE = (
     Setting("CORS_ORIGINS", _origins, default=frozenset()),
     Setting("MAX_REQUESTS_PER_MINUTE", environment.integer(0, 10**9), default=1200),
     Setting("KEEP_SAMPLES_DAYS", environment.integer(LEAST_KEPT_DAYS, 36_500)),
-    Setting("GRID_AREA", environment.choice(*GRID_AREAS)),
-    Setting("TARIFF_FILE", environment.readable_file),
+    *files.SETTINGS,
     Setting("ALERT_URLS", _alert_urls, default=(), secret=True),
     Setting("ALERT_HEARTBEAT_URL", _web_url, secret=True),
     Setting("ALERT_INTERVAL_S", environment.integer(1, 86_400), default=15),
@@ -134,7 +123,7 @@ class Settings(DatabaseSettings):
     max_requests_per_minute: int
     keep_samples_days: int | None
     grid_area: str | None
-    tariff_file: Path | None
+    tariff_file: files.Contract | None
     alert_urls: tuple[str, ...] = field(repr=False)
     alert_heartbeat_url: str | None = field(repr=False)
     alert_interval_s: int
@@ -176,7 +165,7 @@ def _owner(values: dict[str, Any]) -> dict[str, Any]:
 
 def _settle(values: dict[str, Any]) -> list[str]:
     """Give the sites their devices; what is wrong with what each setting says of the others."""
-    problems = []
+    problems = files.problems()
     kinds = {device.device_id: device.kind for device in values["device_tokens"].values()}
     if not all(device_ids <= kinds.keys() for device_ids in values["read_tokens"].values()):
         problems.append("READ_TOKENS must only name devices that DEVICE_TOKENS names")

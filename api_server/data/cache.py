@@ -67,6 +67,18 @@ class Cache:
         """Drop what is cached of a device: it has newer samples."""
         self._ask(lambda server: server.delete(_key(device_id)))
 
+    def recall(self, key: str) -> bytes | None:
+        """What was kept under a key."""
+        return self._ask(lambda server: server.get(key))
+
+    def keep(self, key: str, value: str, seconds: int) -> None:
+        """Keep a value for a while."""
+        self._ask(lambda server: server.set(key, value, ex=seconds))
+
+    def drop(self, key: str) -> None:
+        """Forget what was kept under a key."""
+        self._ask(lambda server: server.delete(key))
+
     def count(self, key: str, seconds: int) -> int:
         """One more of something; how many there were. 0 when Redis can not say."""
         return self._ask(lambda server: int(server.eval(COUNT, 1, key, seconds))) or 0

@@ -8,11 +8,12 @@ from typing import Any
 from flask import Blueprint, current_app, g
 
 from api_server.config import Device, Settings
+from api_server.data import capacity
 from api_server.data.samples import insert
 from api_server.web import bodies
 from api_server.web.errors import problem
 from edge_agent.shared import logs
-from edge_agent.shared.samples import KINDS, Kind, Problem, decode
+from edge_agent.shared.samples import KINDS, P1, Kind, Problem, decode
 
 blueprint = Blueprint("ingest", __name__)
 log = logging.getLogger(__name__)
@@ -89,7 +90,10 @@ def _store(device: Device, columns: dict[str, list[Any]], received: int) -> dict
     if received:
         store = current_app.extensions["store"]
         inserted = insert(store, KINDS[device.kind], columns)
-        current_app.extensions["cache"].forget(device.device_id)
+        cache = current_app.extensions["cache"]
+        cache.forget(device.device_id)
+        if device.kind == P1.name:
+            capacity.outdate(cache, device.device_id, min(columns["ts"]), datetime.now(UTC))
     counts = {"inserted": inserted, "received": received, "duplicates": received - inserted}
     logs.event(log, logging.INFO, "ingest", "samples stored", device=device.device_id, **counts)
     return counts

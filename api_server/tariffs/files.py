@@ -128,11 +128,12 @@ def read_contract(value: str) -> Contract:
     try:
         rows = parse(path.read_text(encoding="utf-8"), _OWN_TABLES)
     except OSError as error:
-        raise ValueError(f"can not be read from {value}: {error.strerror}") from None
+        detail = f"must name a file that can be read, and {value} can not: {error.strerror}"
+        raise ValueError(detail) from None
     except UnicodeDecodeError:
-        raise ValueError(f"can not be read from {value}: it is not UTF-8 text") from None
+        raise ValueError(f"must name a file of UTF-8 text, and {value} is none") from None
     except ValueError as error:
-        raise ValueError(f"is wrong in {value}: {error}") from None
+        raise ValueError(f"must hold good rates; in {value}: {error}") from None
     return _contract(rows, path)
 
 

@@ -124,6 +124,10 @@ def test_a_month_without_samples_has_no_peaks(shared_api, month):
         "monthly_peak_coverage": None,
         "official_peak_w": None,
         "official_peak_ts": None,
+        "register_peak_w": None,
+        "register_peak_ts": None,
+        "billed_peak_w": None,
+        "billed_peak_source": None,
     }
 
 

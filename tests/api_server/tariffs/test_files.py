@@ -143,7 +143,7 @@ def test_the_command_refuses_what_is_wrong(tmp_path):
         check(GRID_AREA="nowhere", TARIFF_FILE=str(path))
     told = str(caught.value)
     assert "78" in told
-    assert f"TARIFF_FILE is wrong in {path}: price 2 overlaps price 1" in told
+    assert f"TARIFF_FILE must hold good rates; in {path}: price 2 overlaps price 1" in told
     assert "GRID_AREA must be one of antwerpen, " in told
-    with pytest.raises(ServerFailed, match="can not be read from /none: No such file"):
+    with pytest.raises(ServerFailed, match="and /none can not: No such file"):
         check(TARIFF_FILE="/none")

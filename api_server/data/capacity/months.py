@@ -1,0 +1,135 @@
+"""A month of quarters, and the twelve months that are billed."""
+
+from collections.abc import Iterable
+from datetime import date, datetime
+from fractions import Fraction
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from api_server.config import Settings
+from api_server.data.capacity import quarters
+from api_server.data.capacity.quarters import FLOOR_W, Peak, Quarter
+from api_server.data.database import Store
+
+MONTHS = 12
+
+
+def month(
+    store: Store, settings: Settings, device_id: str, first: date, now: datetime
+) -> dict[str, Any]:
+    """Every quarter of the local month that begins on `first`, and its peaks."""
+    zone, listed, official = settings.site_timezone, [], None
+    bounds = quarters.bounds(first, zone)
+    if bounds:
+
+        def work(cursor: Any) -> tuple[list[Quarter], Peak | None]:
+            return (
+                quarters.read(cursor, device_id, *bounds),
+                quarters.read_official(cursor, device_id, *bounds),
+            )
+
+        listed, official = store.read_history(work)
+    peak = quarters.highest(listed, now)
+    register = quarters.highest_by_register(listed, now)
+    billed = quarters.billed(official, listed, now)
+    return {
+        "month": name(first),
+        "device_id": device_id,
+        "peaks": [
+            {
+                "bucket": local(quarter.start, zone),
+                "avg_power_w": round(quarter.sampled_w),
+                "coverage": quarter.coverage,
+                "register_w": rounded(quarter.register_w),
+            }
+            for quarter in listed
+        ],
+        "monthly_peak_w": rounded(peak and peak.sampled_w),
+        "monthly_peak_ts": local(peak and peak.start, zone),
+        "monthly_peak_coverage": peak and peak.coverage,
+        "official_peak_w": rounded(official and official.watts),
+        "official_peak_ts": local(official and official.ts, zone),
+        "register_peak_w": rounded(register and register.register_w),
+        "register_peak_ts": local(register and register.start, zone),
+        "billed_peak_w": rounded(billed and billed.watts),
+        "billed_peak_source": billed and billed.source,
+    }
+
+
+def year(
+    store: Store, settings: Settings, device_id: str, until: date, now: datetime
+) -> dict[str, Any]:
+    """The twelve months up to the one that begins on `until`, and their mean."""
+    zone = settings.site_timezone
+    firsts = back(until, MONTHS)
+    peaks = store.read_history(lambda cursor: read_peaks(cursor, settings, device_id, firsts, now))
+    listed = []
+    for first in firsts:
+        peak = peaks.get(first)
+        listed.append(
+            {
+                "month": name(first),
+                "peak_w": rounded(peak and peak.watts),
+                "peak_ts": local(peak and peak.ts, zone),
+                "source": peak and peak.source,
+                "billed_w": rounded(peak and max(peak.watts, FLOOR_W)),
+                "complete": is_complete(first, now, zone),
+            }
+        )
+    return {
+        "device_id": device_id,
+        "until": name(until),
+        "months": listed,
+        "mean_w": rounded(mean(peaks.get(first) for first in firsts)),
+        "months_known": len(peaks),
+    }
+
+
+def read_peaks(
+    cursor: Any, settings: Settings, device_id: str, firsts: Iterable[date], now: datetime
+) -> dict[date, Peak]:
+    """What each of the local months is billed by, where anything is known of it."""
+    found = {}
+    for first in firsts:
+        bounds = quarters.bounds(first, settings.site_timezone)
+        if bounds is None or bounds[0] > now:
+            continue
+        peak = quarters.read_official(cursor, device_id, *bounds)
+        if peak is None:
+            peak = quarters.billed(None, quarters.read(cursor, device_id, *bounds), now)
+        if peak:
+            found[first] = peak
+    return found
+
+
+def mean(peaks: Iterable[Peak | None]) -> Fraction | None:
+    """The mean of the months that are known in W, each at least the floor."""
+    watts = [max(peak.watts, Fraction(FLOOR_W)) for peak in peaks if peak]
+    return sum(watts, Fraction(0)) / len(watts) if watts else None
+
+
+def back(until: date, count: int) -> list[date]:
+    """The first days of so many months up to the one that begins on `until`, oldest first."""
+    last = until.year * 12 + until.month - 1
+    numbers = range(last - count + 1, last + 1)
+    return [date(number // 12, number % 12 + 1, 1) for number in numbers]
+
+
+def is_complete(first: date, now: datetime, zone: ZoneInfo) -> bool:
+    """Whether the local month that begins on `first` is over."""
+    return name(first) < f"{now.astimezone(zone):%Y-%m}"
+
+
+def name(first: date) -> str:
+    """A month as it is written."""
+    return f"{first.year:04}-{first.month:02}"
+
+
+def local(time: datetime | None, zone: ZoneInfo) -> str | None:
+    """A time with the site's offset."""
+    return time and time.astimezone(zone).isoformat()
+
+
+def rounded(watts: Fraction | float | None) -> int | None:
+    """Whole watts."""
+    return None if watts is None else round(watts)
