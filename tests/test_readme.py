@@ -19,6 +19,7 @@ README = ROOT / "README.md"
 COMMANDS = {
     "python -m edge_agent": [sys.executable, "-m", "edge_agent", "--help"],
     "python -m api_server.migrate": [sys.executable, "-m", "api_server.migrate", "--help"],
+    "python -m api_server.tariffs": [sys.executable, "-m", "api_server.tariffs", "--help"],
     "scripts/demo": [str(ROOT / "scripts/demo"), "--help"],
 }
 SCRIPTS = ("scripts/demo", "scripts/test", "scripts/bench")
