@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from threading import Event
 from time import monotonic
+from typing import Any
 
 from edge_agent import __version__
 from edge_agent.clock import Clock
@@ -52,7 +53,9 @@ class Agent:
         self._systemd = systemd
         clock = Clock(spool.newest_ts())
         self._source = open_source(settings, lambda: clock.stamp().ts, self.stop)
-        self._uploader = Uploader(settings, spool, heard_time=clock.compare)
+        self._uploader = Uploader(
+            settings, spool, report=self._report, on_server_time=clock.compare
+        )
         self._poller = Poller(
             settings, self._source, spool, clock, self._uploader, systemd, self.stop
         )
@@ -86,6 +89,9 @@ class Agent:
             self._uploader.close()
             self._spool.close()
         logs.event(log, logging.INFO, "stop", "stopped", in_order=in_order)
+
+    def _report(self) -> dict[str, Any]:
+        return self._poller.agent_report() | {"peaks": self._source.month_peaks}
 
     def _upload_rest(self) -> None:
         """The last pass of the upload thread: also what the last poll still brings."""

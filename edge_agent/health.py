@@ -6,7 +6,6 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -18,30 +17,43 @@ from edge_agent.shared.samples import format_time
 log = logging.getLogger(__name__)
 
 
+REPORTED = (
+    "spool_count",
+    "oldest_ts",
+    "set_aside_count",
+    "thinned",
+    "dropped",
+    "lost",
+    "clock_warning",
+    "last_error",
+)
+
+
 class HealthFile:
     """The file that says how the agent is; replaced as a whole, so that no reader sees half."""
 
-    def __init__(self, path: Path, device_id: str):
-        self._path = path
-        self._new = path.with_name(path.name + ".new")
-        self._device_id = device_id
+    def __init__(self, settings: Any):
+        self._path = settings.health_path
+        self._new = self._path.with_name(self._path.name + ".new")
+        self._device_id = settings.device_id
+        self._poll_interval_s = settings.poll_interval_s
         self._started = monotonic()
         self._broken = False
         with suppress(OSError):  # then writing fails as well, and says so
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
 
-    def write(self, **values: Any) -> None:
-        """Replace the file; a file that can not be written is logged once and stops nothing."""
+    def write(self, values: Mapping[str, Any]) -> None:
+        """Replace the file; a file that cannot be written is logged once and stops nothing."""
         health = {
             "ts": format_time(read_wall()),
             "device_id": self._device_id,
             "version": __version__,
-            "uptime_s": round(monotonic() - self._started, 1),
+            "uptime_s": self._uptime_s,
             **values,
         }
         try:
-            with open(self._new, "w") as new:
-                new.write(json.dumps(health) + "\n")
+            with open(self._new, "wb") as new:
+                new.write(json.dumps(health).encode() + b"\n")
             os.replace(self._new, self._path)
         except OSError as error:
             if not self._broken:
@@ -49,6 +61,19 @@ class HealthFile:
             self._broken = True
         else:
             self._broken = False
+
+    def report(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What of these values the server is told, and what it is told beside them."""
+        return {
+            "version": __version__,
+            "poll_interval_s": self._poll_interval_s,
+            "uptime_s": self._uptime_s,
+            **{name: values[name] for name in REPORTED},
+        }
+
+    @property
+    def _uptime_s(self) -> float:
+        return round(monotonic() - self._started, 1)
 
 
 class Systemd:

@@ -81,7 +81,7 @@ class Poller:
         self._uploader = uploader
         self._systemd = systemd
         self._stop = stop
-        self._health = HealthFile(settings.health_path, settings.device_id)
+        self._health = HealthFile(settings)
         self._now = now
         self._schedule = Schedule(settings.poll_interval_s, now())
         self._last_poll: datetime | None = None
@@ -103,26 +103,34 @@ class Poller:
 
     def report(self) -> None:
         """Write the health file and tell systemd."""
+        values = self._values()
+        self._health.write(values)
+        polled, error = values["last_poll_ts"] or "none", values["last_error"]
+        said = f"{values['spool_count']} samples in the spool; last poll {polled}"
+        self._systemd.status(f"{said}; {error}" if error else said)
+
+    def agent_report(self) -> dict[str, Any]:
+        """What the server is told of this agent; may be called from another thread."""
+        return self._health.report(self._values())
+
+    def _values(self) -> dict[str, Any]:
         spool, uploader = self._spool.counts(), self._uploader
         troubles = (self.error, uploader.error, self._spool.trouble)
         errors = [error for error in troubles if error]
-        self._health.write(
-            source_ok=self._last_poll is not None and self.error is None,
-            last_poll_ts=_shown(self._last_poll),
-            last_upload_ts=_shown(uploader.last_upload),
-            spool_count=spool["pending"],
-            set_aside_count=spool["set_aside"],
-            oldest_ts=spool["oldest_ts"],
-            backoff_s=round(uploader.backoff_s, 3),
-            thinned=spool["thinned"],
-            dropped=spool["dropped"],
-            lost=spool["lost"],
-            last_error="; ".join(errors) or None,
-            clock_warning=self._clock.warning,
-        )
-        polled = _shown(self._last_poll) or "none"
-        said = [f"{spool['pending']} samples in the spool", f"last poll {polled}", *errors]
-        self._systemd.status("; ".join(said))
+        return {
+            "source_ok": self._last_poll is not None and self.error is None,
+            "last_poll_ts": _shown(self._last_poll),
+            "last_upload_ts": _shown(uploader.last_upload),
+            "spool_count": spool["pending"],
+            "set_aside_count": spool["set_aside"],
+            "oldest_ts": spool["oldest_ts"],
+            "backoff_s": round(uploader.backoff_s, 3),
+            "thinned": spool["thinned"],
+            "dropped": spool["dropped"],
+            "lost": spool["lost"],
+            "last_error": logs.masked("; ".join(errors)) or None,
+            "clock_warning": self._clock.warning,
+        }
 
     def _poll(self) -> None:
         quiet_s = 0.0

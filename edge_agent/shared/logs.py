@@ -42,10 +42,13 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        printed = json.dumps(line, default=str)
+        return self.masked(json.dumps(line, default=str))
+
+    def masked(self, text: str) -> str:
+        """The text without any secret, as it is or as JSON has it."""
         for secret in self.secrets:
-            printed = printed.replace(json.dumps(secret)[1:-1], MASK)
-        return printed
+            text = text.replace(json.dumps(secret)[1:-1], MASK).replace(secret, MASK)
+        return text
 
 
 def set_up(level: str, secrets: Iterable[str] = ()) -> None:
@@ -57,9 +60,20 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> None:
 
 def mask(secret: str) -> None:
     """Mask one more secret from now on."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler.formatter, JsonLines):
-            handler.formatter.mask(secret)
+    for formatter in _formatters():
+        formatter.mask(secret)
+
+
+def masked(text: str) -> str:
+    """The text without any secret that the logs mask."""
+    for formatter in _formatters():
+        text = formatter.masked(text)
+    return text
+
+
+def _formatters() -> list[JsonLines]:
+    formatters = (handler.formatter for handler in logging.getLogger().handlers)
+    return [formatter for formatter in formatters if isinstance(formatter, JsonLines)]
 
 
 def event(log: logging.Logger, level: int, name: str, msg: str, **fields: Any) -> None:

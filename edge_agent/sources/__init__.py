@@ -9,7 +9,12 @@ Sample = dict[str, Any]
 
 
 class Source(Protocol):
-    """One device: `read` asks it once and returns a normalised sample, as JSON values."""
+    """One device: `read` asks it once and returns a normalised sample, as JSON values.
+
+    `month_peaks` are those of past months that the device itself remembers, None: it has none.
+    """
+
+    month_peaks: list[dict[str, Any]] | None
 
     def read(self) -> Sample:
         """Return a new sample; raises NothingNew or SourceError."""

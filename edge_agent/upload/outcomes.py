@@ -17,57 +17,62 @@ LONGEST_RETRY_AFTER_S = 3600.0
 REASON_LENGTH = 200
 
 
-class Meaning(Enum):
-    """The rows of the table of answers, each with what a log line calls it."""
+class Action(Enum):
+    """What the uploader has to do after an answer."""
 
-    CONFIRMED = "confirmed"  # delete what was sent
-    WRONG_SERVER = "wrong server: this is not how Sunspool answers"  # hold
-    LOGIN = "the token is not accepted"  # hold for long, read its file again
-    DEPLOYMENT = "the server is set up wrongly"  # hold
-    NO_GZIP = "it does not take gzip"  # send plain from now on
-    TOO_LARGE = "too much at once"  # send less
-    REFUSED = "it refuses samples"  # find out which
-    TROUBLE = "it has trouble"  # hold, it may be over soon
+    CONFIRM = "delete what was sent"
+    HOLD = "keep everything, wait, send again"
+    HOLD_LONG = "the same, with the longest wait and a token read again"
+    SEND_PLAIN = "send without gzip from now on"
+    SEND_LESS = "send fewer samples at once"
+    SET_ASIDE = "set aside the refused samples"
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The meaning of one answer; `named` are the refused samples by their place in the batch."""
+class Outcome:
+    """One answer, classified; `refused` has reasons by the place of a sample in the batch."""
 
-    meaning: Meaning
+    action: Action
     cause: str
     inserted: int = 0
-    named: dict[int, str] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
     retry_after_s: float = 0.0
 
 
+_WRONG_SERVER = (Action.HOLD, "wrong server: this is not how Sunspool answers")
+_DEPLOYMENT = (Action.HOLD, "the server is set up wrongly")
+_TROUBLE = (Action.HOLD, "it has trouble")
+_TOKEN = (Action.HOLD_LONG, "the token is not accepted")
+_REFUSED = (Action.SET_ASIDE, "it refuses samples")
+_TOO_LARGE = (Action.SEND_LESS, "too much at once")
+
 _BY_STATUS = {
-    400: Meaning.REFUSED,
-    401: Meaning.LOGIN,
-    403: Meaning.LOGIN,
-    408: Meaning.TROUBLE,
-    413: Meaning.TOO_LARGE,
-    422: Meaning.REFUSED,
-    425: Meaning.TROUBLE,
-    429: Meaning.TROUBLE,
-    501: Meaning.DEPLOYMENT,
+    400: _REFUSED,
+    401: _TOKEN,
+    403: _TOKEN,
+    408: _TROUBLE,
+    413: _TOO_LARGE,
+    422: _REFUSED,
+    425: _TROUBLE,
+    429: _TROUBLE,
+    501: _DEPLOYMENT,
 }
-_BY_CLASS = {2: Meaning.WRONG_SERVER, 3: Meaning.WRONG_SERVER, 4: Meaning.DEPLOYMENT}
+_BY_CLASS = {2: _WRONG_SERVER, 3: _WRONG_SERVER, 4: _DEPLOYMENT}
 
 
-def judge(answer: Answer, sent: int, gzipped: bool) -> Verdict:
+def classify(answer: Answer, sent: int, gzipped: bool) -> Outcome:
     """Return what an answer to a batch of `sent` samples means."""
-    status = answer.status
-    body = answer.json()
-    retry_after_s = _retry_after_s(answer)
+    status, body = answer.status, answer.json()
     if status == 200 and (inserted := _proof(body, sent)) is not None:
-        return Verdict(Meaning.CONFIRMED, Meaning.CONFIRMED.value, inserted)
-    meaning = _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, Meaning.TROUBLE)
+        return Outcome(Action.CONFIRM, "confirmed", inserted)
+    action, words = _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, _TROUBLE)
     if status == 415 and gzipped:
-        meaning = Meaning.NO_GZIP
-    named = _named(body, sent) if meaning is Meaning.REFUSED else {}
-    cause = f"the server answered {status}: {meaning.value}{_detail(body)}"
-    return Verdict(meaning, cause, named=named, retry_after_s=retry_after_s)
+        action, words = Action.SEND_PLAIN, "it does not take gzip"
+    refused = _refused(body, sent) if action is Action.SET_ASIDE else {}
+    if action is Action.SET_ASIDE and not refused:
+        action, words = Action.HOLD, "it refuses the batch and names no sample"
+    cause = f"the server answered {status}: {words}{_detail(body)}"
+    return Outcome(action, cause, refused=refused, retry_after_s=_retry_after_s(answer))
 
 
 def _proof(body: Any, sent: int) -> int | None:
@@ -81,9 +86,9 @@ def _proof(body: Any, sent: int) -> int | None:
     return inserted if type(received) is int and received == sent else None
 
 
-def _named(body: Any, sent: int) -> dict[int, str]:
+def _refused(body: Any, sent: int) -> dict[int, str]:
     """The reasons by place in the batch, from {"detail": [{"loc": ["samples", i, field], ...}]}."""
-    named: dict[int, str] = {}
+    refused: dict[int, str] = {}
     details = body.get("detail") if isinstance(body, dict) else None
     for entry in details if isinstance(details, list) else ():
         if not isinstance(entry, dict) or not isinstance(entry.get("loc"), list):
@@ -92,9 +97,9 @@ def _named(body: Any, sent: int) -> dict[int, str]:
             case ["samples", int(index), *rest] | ["body", "samples", int(index), *rest]:
                 if type(index) is int and 0 <= index < sent:
                     reason = ".".join(map(str, rest)) + ": " + str(entry.get("msg", "refused"))
-                    known = named.get(index)
-                    named[index] = (f"{known}; {reason}" if known else reason)[:REASON_LENGTH]
-    return named
+                    known = refused.get(index)
+                    refused[index] = (f"{known}; {reason}" if known else reason)[:REASON_LENGTH]
+    return refused
 
 
 def _detail(body: Any) -> str:

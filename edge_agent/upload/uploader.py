@@ -1,26 +1,26 @@
-"""Uploads the spool: one piece of a batch per pass, and what its answer means for the spool."""
+"""Uploads the spool: one batch per pass, and what becomes of its samples after the answer."""
 
 import gzip
+import json
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
 from edge_agent import config
-from edge_agent.http import Connection, NoAnswer
+from edge_agent.http import Answer, Connection, NoAnswer
 from edge_agent.shared import logs
-from edge_agent.upload.allowance import Allowance
-from edge_agent.upload.batch import Batch, ServerSuspected
-from edge_agent.upload.outcomes import Meaning, Verdict, judge
+from edge_agent.upload.outcomes import Action, Outcome, classify
 
 PATH = "/v1/ingest"
 EXCHANGE_S = 20.0
 GZIP_BYTES = 4096
 BODY_BYTES = 1_000_000  # the server's limit is 1 MiB, also after inflation
-ACCEPTED_LATELY_S = 600.0
 NEWEST_EVERY_S = 60.0
+REPORT_EVERY_S = 60.0  # with an empty batch, while there are no samples to go with
 
 log = logging.getLogger(__name__)
 
@@ -45,54 +45,54 @@ class Backoff:
         return self._nominal_s * self._draw(0.5, 1.0)
 
     def reset(self) -> None:
-        """Start anew."""
+        """Begin with the shortest wait again."""
         self._nominal_s = 0.0
 
 
 class Uploader:
-    """Sends what the spool holds and tells it what became of each sample."""
+    """Sends what the spool holds and tells it what became of each sample.
+
+    A batch of which the server refuses every sample may be the server's fault: its samples, the
+    `_doubted`, are set aside only once the server has taken a batch of the newest ones.
+    """
 
     def __init__(
         self,
         settings: Any,
         spool: Any,
         *,
-        heard_time: Callable[[datetime], None] = lambda date: None,
+        report: Callable[[], dict[str, Any]] = dict,
+        on_server_time: Callable[[datetime], None] = lambda date: None,
     ):
         self.error: str | None = None  # what stands between the spool and the server now
         self.backoff_s = 0.0
         self.last_upload: datetime | None = None
         self._settings = settings
         self._spool = spool
-        self._heard_time = heard_time
+        self._report = report
+        self._on_server_time = on_server_time
         self._server = Connection.to_server(settings.vps_ingest_url, settings.vps_ca_file)
         self._backoff = Backoff(settings.min_backoff_s, settings.max_backoff_s)
-        self._allowance = Allowance(spool)
-        self._batch: Batch | None = None
         self._limit = settings.batch_size
         self._token: str = settings.vps_device_token
+        self._token_refused = False
         self._gzip = True
         self._exchange_s = EXCHANGE_S
-        self._accepted_at = self._newest_at = float("-inf")
+        self._newest_at = self._reported_at = float("-inf")
+        self._peaks_told: Any = None
+        self._doubted: frozenset[int] = frozenset()
+        self._newest_taken = False  # since there are doubted samples
         self._not_before = 0.0  # what the server itself asked for
 
     def tick(self) -> float:
-        """Send one piece; returns how long to wait until the next pass, 0 for not at all."""
-        self._batch = self._batch or self._next_batch()
-        if self._batch is None and not self._spool.counts()["pending"]:
+        """Send one batch; returns how long to wait until the next pass, 0 for not at all."""
+        batch, newest = self._next_batch()
+        if not batch and not self._has_news():
             return self._settings.upload_interval_s
         try:
-            if self._batch is None:
-                return self._ask_time()
-            piece = self._batch.pieces[0]
-            verdict = self._send(piece)
-            return self._obey(verdict, piece)
+            return self._apply(self._send(batch), batch, newest)
         except NoAnswer as error:
             return self._hold(str(error))
-        except ServerSuspected as alarm:
-            self._batch = None
-            logs.event(log, logging.ERROR, "alarm", f"nothing more is uploaded: {alarm}")
-            return self._hold(str(alarm))
 
     def finish(self, within_s: float) -> None:
         """Send what is pending until it is through, fails, or the time is over."""
@@ -103,128 +103,160 @@ class Uploader:
                 break
 
     def close(self) -> None:
-        """Let go of the server."""
+        """Close the connection to the server."""
         self._server.close()
 
-    def _next_batch(self) -> Batch | None:
-        """The oldest samples; of a long backlog, now and then the newest, for realtime's sake."""
-        entries = self._spool.peek(self._limit)
-        more = len(entries) == self._limit
-        if more and monotonic() - self._newest_at > NEWEST_EVERY_S:
-            self._newest_at = monotonic()
-            if self._spool.counts()["pending"] > 2 * self._limit:
-                entries = self._spool.peek(self._limit, newest=True)
-        return Batch(entries, more) if entries else None
+    def _next_batch(self) -> tuple[list[Any], bool]:
+        """The oldest samples, or the newest, and which of both.
 
-    def _ask_time(self) -> float:
-        """Ask the server for its time while all that waits is held for want of one."""
-        verdict = self._send([])
-        if verdict.meaning is not Meaning.CONFIRMED:
-            return self._hold(verdict.cause, verdict, login=verdict.meaning is Meaning.LOGIN)
-        self._be_well()
-        return self._settings.upload_interval_s
+        The newest are sent while others are doubted, and now and then of a long backlog, for the
+        sake of those who look at the house now.
+        """
+        while True:
+            batch, newest = self._spool.peek(self._limit), False
+            if self._doubted and self._newest_taken:
+                batch = [entry for entry in batch if entry.id in self._doubted] or batch
+            elif self._doubted or self._is_newest_due(batch):
+                batch, newest = self._spool.peek(self._limit, newest=True), True
+            if not self._set_aside_foreign(batch):
+                return batch, newest
 
-    def _be_well(self) -> None:
-        self._backoff.reset()
-        self.error, self.backoff_s = None, 0.0
+    def _is_newest_due(self, batch: list[Any]) -> bool:
+        if len(batch) < self._limit or monotonic() - self._newest_at <= NEWEST_EVERY_S:
+            return False
+        self._newest_at = monotonic()
+        return self._spool.counts()["pending"] > 2 * self._limit
 
-    def _choose_anew(self) -> None:
-        self._batch, self._newest_at = None, float("-inf")
+    def _set_aside_foreign(self, batch: list[Any]) -> bool:
+        """Whether there were samples of another device: the token does not cover them."""
+        ours = f'"device_id":{json.dumps(self._settings.device_id)}'.encode()
+        suspects = [entry for entry in batch if ours not in entry.payload]
+        foreign = {
+            entry.id: f"it is of the device {found}, and this agent's DEVICE_ID is another"
+            for entry in suspects
+            if (found := entry.sample.get("device_id")) != self._settings.device_id
+        }
+        return self._set_aside(foreign, "they are of another device")
 
-    def _send(self, piece: list[Any]) -> Verdict:
-        body = b'{"samples":[%b]}' % b",".join(entry.payload for entry in piece)
-        if len(body) > BODY_BYTES and len(piece) > 1:
-            return Verdict(Meaning.TOO_LARGE, f"a body of {len(body)} bytes")
-        headers = {"Authorization": f"Bearer {self._current_token()}"}
+    def _has_news(self) -> bool:
+        """Whether an empty batch is due: to report, or to ask for the time that readings lack."""
+        if monotonic() - self._reported_at >= REPORT_EVERY_S:
+            return True
+        return self._spool.counts()["pending"] > 0
+
+    def _send(self, batch: list[Any]) -> Outcome:
+        report = self._report()
+        if report.get("peaks") is self._peaks_told:
+            report.pop("peaks", None)
+        samples = b",".join(entry.payload for entry in batch)
+        body = b'{"samples":[%b],"agent":%b}' % (samples, json.dumps(report).encode())
+        if len(body) > BODY_BYTES and len(batch) > 1:
+            return Outcome(Action.SEND_LESS, f"a body of {len(body)} bytes")
+        if self._token_refused:
+            self._read_token()
+        headers = {"Authorization": f"Bearer {self._token}"}
         gzipped = self._gzip and len(body) > GZIP_BYTES
         if gzipped:
             headers["Content-Encoding"] = "gzip"
             body = gzip.compress(body, compresslevel=1, mtime=0)
         answer = self._server.request("POST", PATH, headers, body, within_s=self._exchange_s)
         if answer.date:
-            self._heard_time(answer.date)
-        return judge(answer, len(piece), gzipped)
+            self._on_server_time(answer.date)
+        outcome = classify(self._without_token(answer), len(batch), gzipped)
+        if outcome.action is Action.CONFIRM:
+            self._reported_at = monotonic()
+            self._peaks_told = report.get("peaks", self._peaks_told)
+        return outcome
 
-    def _current_token(self) -> str:
-        """The token, read again from its file each time: it may have been rotated."""
-        if self._settings.vps_device_token_file:
-            token = config.read_token(self._settings.vps_device_token_file)
-            if token and token != self._token:
-                logs.mask(token)
-                self._token = token
-        return self._token
+    def _without_token(self, answer: Answer) -> Answer:
+        """The answer without an echo of our token, which no reason or error may hold."""
+        token = self._token.encode()
+        if answer.body is None or token not in answer.body:
+            return answer
+        return replace(answer, body=answer.body.replace(token, logs.MASK.encode()))
 
-    def _obey(self, verdict: Verdict, piece: list[Any]) -> float:
-        match verdict.meaning:
-            case Meaning.CONFIRMED:
-                return self._confirm(verdict)
-            case Meaning.NO_GZIP:
+    def _read_token(self) -> bool:
+        """Read the token from its file again: whether it was replaced."""
+        path = self._settings.vps_device_token_file
+        token = config.read_token(path) if path else None
+        if not token or token == self._token:
+            return False
+        logs.mask(token)
+        self._token = token
+        return True
+
+    def _apply(self, outcome: Outcome, batch: list[Any], newest: bool) -> float:
+        self._token_refused = outcome.action is Action.HOLD_LONG
+        match outcome.action:
+            case Action.CONFIRM:
+                return self._confirm(outcome, batch, newest)
+            case Action.SEND_PLAIN:
                 self._gzip = False
                 return 0.0
-            case Meaning.TOO_LARGE:
-                return self._shrink(verdict, piece)
-            case Meaning.REFUSED:
-                self._set_aside(self._batch.refuse(verdict.named, verdict.cause))
-                return self._go_on()
-            case Meaning.LOGIN:
-                return self._hold(verdict.cause, verdict, login=True)
-        return self._hold(verdict.cause, verdict)
+            case Action.SEND_LESS if len(batch) > 1:
+                self._limit = len(batch) // 2
+                self._newest_at = float("-inf")
+                return 0.0
+            case Action.SEND_LESS if batch:
+                return self._refuse({batch[0].id: outcome.cause}, batch, outcome)
+            case Action.SET_ASIDE:
+                reasons = {batch[place].id: why for place, why in outcome.refused.items()}
+                return self._refuse(reasons, batch, outcome)
+            case Action.HOLD_LONG if self._read_token():
+                return 0.0
+        return self._hold(outcome.cause, outcome)
 
-    def _confirm(self, verdict: Verdict) -> float:
-        piece = self._batch.accept()
-        self._spool.ack([entry.id for entry in piece])
-        self._allowance.confirm(len(piece))
-        self._accepted_at = monotonic()
+    def _confirm(self, outcome: Outcome, batch: list[Any], newest: bool) -> float:
+        self._backoff.reset()
+        self.error, self.backoff_s = None, 0.0
+        if not batch:
+            return self._settings.upload_interval_s
+        self._spool.ack([entry.id for entry in batch])
         self.last_upload = datetime.now(UTC)
-        if len(piece) >= self._limit:
+        self._newest_taken = bool(newest and self._doubted)
+        if not newest:
+            self._doubted = frozenset()
+        more = len(batch) >= self._limit or bool(self._doubted)
+        if len(batch) >= self._limit:
             grown = self._limit + max(1, self._limit // 20)
             self._limit = min(grown, self._settings.batch_size)
-        self._be_well()
         logs.event(
             log,
             logging.INFO,
             "upload_ok",
-            f"uploaded {len(piece)}, new {verdict.inserted}",
-            sent=len(piece),
-            inserted=verdict.inserted,
-            duplicates=len(piece) - verdict.inserted,
+            f"uploaded {len(batch)}, new {outcome.inserted}",
+            sent=len(batch),
+            inserted=outcome.inserted,
+            duplicates=len(batch) - outcome.inserted,
         )
-        return self._go_on()
+        return 0.0 if more else self._settings.upload_interval_s
 
-    def _go_on(self) -> float:
-        """Go on with the batch, end it if it is through; a backlog is drained without pause."""
-        if self._batch.pieces:
-            return 0.0
-        batch, self._batch = self._batch, None
-        lately = monotonic() - self._accepted_at < ACCEPTED_LATELY_S
-        self._set_aside(batch.verdict_on_suspects(lately))
-        return 0.0 if batch.more else self._settings.upload_interval_s
+    def _refuse(self, reasons: dict[int, str], batch: list[Any], outcome: Outcome) -> float:
+        """Set aside what the server refuses, unless it may be the server that is wrong."""
+        if len(reasons) == len(batch):
+            if not (self._newest_taken and reasons.keys() <= self._doubted):
+                self._doubted, self._newest_taken = frozenset(reasons), False
+                cause = f"all {len(batch)} samples of a batch are held: {outcome.cause}"
+                return self._hold(cause, outcome)
+            self._doubted, self._newest_taken = frozenset(), False
+        self._set_aside(reasons, "the server refuses them")
+        return 0.0
 
-    def _shrink(self, verdict: Verdict, piece: list[Any]) -> float:
-        """Send less at once from now on; what is too large alone is set aside."""
-        self._limit = max(1, len(piece) // 2)
-        if len(piece) > 1:
-            self._choose_anew()
-            return 0.0
-        self._batch.pieces.popleft()
-        self._set_aside({piece[0].id: verdict.cause})
-        return self._go_on()
+    def _set_aside(self, reasons: dict[int, str], why: str) -> bool:
+        if reasons:
+            self._spool.set_aside(reasons.items())
+            msg = f"{len(reasons)} samples set aside: {why}"
+            logs.event(log, logging.WARNING, "set_aside", msg, reasons=list(reasons.values())[:5])
+        return bool(reasons)
 
-    def _set_aside(self, refused: dict[int, str]) -> None:
-        if refused:
-            self._allowance.spend(len(refused))
-            self._spool.set_aside(refused.items())
-            msg = f"{len(refused)} samples set aside, as the server refuses them"
-            logs.event(log, logging.WARNING, "set_aside", msg, reasons=list(refused.values())[:5])
-
-    def _hold(self, cause: str, verdict: Verdict | None = None, login: bool = False) -> float:
+    def _hold(self, cause: str, outcome: Outcome | None = None) -> float:
         """Keep everything and say how long to wait."""
-        if self._batch and self._batch.untouched:
-            self._choose_anew()  # after an outage the newest samples go first
-        wait_s = self._backoff.longest_s if login else self._backoff.next_s()
-        if verdict and verdict.retry_after_s > 0:
-            self._not_before = monotonic() + verdict.retry_after_s
-            wait_s = max(wait_s, verdict.retry_after_s)
+        self._newest_at = float("-inf")  # after an outage the newest samples go first
+        is_long = outcome is not None and outcome.action is Action.HOLD_LONG
+        wait_s = self._backoff.longest_s if is_long else self._backoff.next_s()
+        if outcome and outcome.retry_after_s > 0:
+            self._not_before = monotonic() + outcome.retry_after_s
+            wait_s = max(wait_s, outcome.retry_after_s)
         self.error, self.backoff_s = cause, wait_s
         fields = {"cause": cause, "wait": round(wait_s, 3)}
         logs.event(log, logging.WARNING, "upload_failed", f"upload failed: {cause}", **fields)

@@ -8,6 +8,7 @@ from threading import Event, Thread
 import pytest
 
 from edge_agent.health import HealthFile, Systemd
+from tests.support.agent import settings
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -41,8 +42,8 @@ def test_without_systemd_or_with_a_deaf_one_nothing_happens(tmp_path, caplog):
 
 def test_a_reader_never_sees_half_a_health_file(tmp_path):
     path, done, seen = tmp_path / "new folder" / "health.json", Event(), []
-    health = HealthFile(path, "house")
-    health.write(number=0)
+    health = HealthFile(settings(tmp_path, HEALTH_PATH=path))
+    health.write({"number": 0})
 
     def read():
         while not done.is_set():
@@ -51,7 +52,7 @@ def test_a_reader_never_sees_half_a_health_file(tmp_path):
     reader = Thread(target=read)
     reader.start()
     for number in range(500):
-        health.write(number=number, text="x" * 5000)
+        health.write({"number": number, "text": "x" * 5000})
     done.set()
     reader.join()
     assert seen == sorted(seen)

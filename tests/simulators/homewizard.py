@@ -57,6 +57,8 @@ class MeterSimulator:
         # hang, drip (from the first byte), trickle (the body), cut, html, one of FAULTS, a status
         self.fault: str | int | None = None
         self.scripted: tuple[int, Any] | None = None  # status and body of every answer
+        # Status and body of the telegram's answer; None: never one.
+        self.telegram: tuple[int, bytes] | None = (503, b"telegram:no-telegram-received")
         self.api_v1_enabled = True
         self.storage_full = False
         self.requests: list[tuple[str, str, dict[str, str]]] = []
@@ -202,6 +204,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def tell_telegram(self) -> None:
+        """Answer with the raw telegram, or never."""
+        if self.meter.telegram is None:
+            self.meter.stopping.wait(600)
+            self.close_connection = True
+        else:
+            self.answer(*self.meter.telegram, "text/plain")
+
     def tell(self, measurement: dict[str, Any]) -> None:
         """Answer with a measurement, and remember it."""
         self.meter.told.append(measurement)
@@ -215,10 +225,12 @@ class _V1(_Handler):
     def do_GET(self) -> None:
         if self.path == "/api":
             self.answer(200, self.meter.device)
-        elif self.path != "/api/v1/data":
+        elif self.path not in ("/api/v1/data", "/api/v1/telegram"):
             self.answer(404, {"error": {"id": 901, "description": "Not found"}})
         elif not self.meter.api_v1_enabled:
             self.answer(403, {"error": {"id": 202, "description": "API not enabled"}})
+        elif self.path == "/api/v1/telegram":
+            self.tell_telegram()
         else:
             self.tell(self.meter.measure())
 
@@ -233,6 +245,8 @@ class _V2(_Handler):
             self.answer(200, self.meter.device)
         elif self.path == "/api/measurement":
             self.tell(self.meter.measure())
+        elif self.path == "/api/telegram":
+            self.tell_telegram()
         elif self.path == "/api/user":
             users = [{"name": name} for name in self.meter.users]
             self.answer(200, users)

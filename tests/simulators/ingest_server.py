@@ -28,6 +28,7 @@ class Request:
     samples: list[dict[str, Any]]
     size: int
     at: float
+    agent: dict[str, Any] | None = None
 
     @property
     def token(self) -> str:
@@ -171,8 +172,15 @@ class _Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers["Content-Length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = gzip.decompress(raw) if headers.get("content-encoding") == "gzip" else raw
-        samples = json.loads(body)["samples"]
-        request = Request(self.path, headers, samples, len(raw), time.monotonic())
+        content = json.loads(body)
+        request = Request(
+            self.path,
+            headers,
+            content["samples"],
+            len(raw),
+            time.monotonic(),
+            content.get("agent"),
+        )
         self._answer(self.server.owner.receive(request))
 
     def _answer(self, reply: Reply) -> None:

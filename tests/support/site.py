@@ -28,7 +28,13 @@ class Site:
         )
         self.spool = Spool(self.settings.spool_path)
         self.heard = []
-        self.uploader = Uploader(self.settings, self.spool, heard_time=self.heard.append)
+        self.report = {}
+        self.uploader = Uploader(
+            self.settings,
+            self.spool,
+            report=lambda: dict(self.report),
+            on_server_time=self.heard.append,
+        )
         self.total = 0
         self.fill(count)
 
@@ -44,6 +50,11 @@ class Site:
             if wait_s := self.uploader.tick():
                 return wait_s
         raise AssertionError("it never pauses")
+
+    def work(self, passes: int) -> None:
+        """Let it do so many passes, whatever pauses it asks for."""
+        for _ in range(passes):
+            self.uploader.tick()
 
     @property
     def sizes(self) -> list[int]:

@@ -10,13 +10,17 @@ from typing import Any
 from edge_agent.http import Answer, Connection, NoAnswer
 from edge_agent.shared import logs
 from edge_agent.sources import NothingNew, RetryWaits, Sample, SourceError
-from edge_agent.sources.p1.normalize import V1, V2, NoPower, meter_time, normalize
+from edge_agent.sources.p1 import telegram
+from edge_agent.sources.p1.normalize import V1, V2, NoPower, PeakTime, meter_time, normalize
 from edge_agent.sources.p1.tls import Identity, WrongIdentity
 
 HUMAN_WAIT_S = 300.0  # until somebody has pressed the button or turned the switch
 NO_DATA_WAIT_S = 5.0
 FROZEN_WAIT_S = 10.0  # as often as the slowest meters send a telegram
 FROZEN_AFTER_S = 60.0
+TELEGRAM_EVERY_S = 86_400.0
+TELEGRAM_AGAIN_S = 3600.0  # after it could not be had
+TELEGRAM_TIMEOUT_S = 1.0  # the next measurement waits for it
 CLOCK_TOLERANCE = timedelta(seconds=15)  # a slow meter's telegram alone may be 10 s old
 
 _log = logging.getLogger(__name__)
@@ -52,7 +56,10 @@ class P1Source:
         self._timeout_s = settings.hw_p1_timeout_s
         self._waits = RetryWaits()
         self._monotonic = monotonic
-        self._telegram: Any = None  # the timestamp of the telegram last taken
+        self.month_peaks: list[dict[str, Any]] | None = None  # of past months, as last read
+        self._peak_time = PeakTime(self._zone)
+        self._telegram_due = float("-inf")
+        self._taken: Any = None  # the timestamp of the telegram last taken
         self._values: Sample = {}
         self._moved_at = 0.0
         self._warned_of_standstill = False
@@ -62,16 +69,17 @@ class P1Source:
     def read(self) -> Sample:
         """Ask once; raises NothingNew for a telegram that was taken before, else SourceError."""
         body = self._measurement()
-        telegram = body.get("timestamp")
-        self._refuse_repetition(telegram)
+        told = body.get("timestamp")
+        self._refuse_repetition(told)
         ts = self._now()
+        self._read_telegram()
         try:
-            sample = normalize(body, self._names, self._device_id, ts, self._zone)
+            sample = normalize(body, self._names, self._device_id, ts, self._peak_time)
         except NoPower as error:
             raise SourceError(f"no electricity data yet: {error}", NO_DATA_WAIT_S) from error
         self._check_product()
-        self._compare_clocks(telegram, ts)
-        self._note(telegram, sample)
+        self._compare_clocks(told, ts)
+        self._note(told, sample)
         return sample
 
     def close(self) -> None:
@@ -101,31 +109,55 @@ class P1Source:
             self._product_known = self._v2  # something else may answer next time
             raise SourceError(str(error), self._waits.next()) from error
 
-    def _get(self, path: str) -> Answer:
-        return self._connection.request("GET", path, self._headers, within_s=self._timeout_s)
+    def _get(self, path: str, within_s: float | None = None) -> Answer:
+        within_s = within_s or self._timeout_s
+        return self._connection.request("GET", path, self._headers, within_s=within_s)
+
+    def _read_telegram(self) -> None:
+        """Once a day read what only the telegram tells; without it nothing else is missing.
+
+        Not with the first sample: `--once` asks for nothing but that.
+        """
+        now = self._monotonic()
+        if not self._values or now < self._telegram_due:
+            return
+        self._telegram_due = now + TELEGRAM_AGAIN_S
+        path = "/api/telegram" if self._v2 else "/api/v1/telegram"
+        try:
+            answer = self._get(path, TELEGRAM_TIMEOUT_S)
+        except (NoAnswer, WrongIdentity) as error:
+            logs.event(_log, logging.DEBUG, "telegram_failed", f"no telegram: {error}")
+            return
+        if answer.status != 200 or not answer.body:
+            return
+        self._telegram_due = now + TELEGRAM_EVERY_S
+        text = answer.body.decode("ascii", "replace")
+        self.month_peaks = telegram.month_peaks(text, self._zone) or None
+        if peak := telegram.running_peak(text, self._zone):
+            self._peak_time.learn(peak.naive, peak.instant)
 
     def _remedy(self) -> str:
         if self._v2:
             return "the meter does not know HW_P1_TOKEN; pair again: python -m edge_agent --pair"
         return "switch on the local API in the HomeWizard app (settings of the meter)"
 
-    def _refuse_repetition(self, telegram: Any) -> None:
-        if telegram is None or telegram != self._telegram:
+    def _refuse_repetition(self, told: Any) -> None:
+        if told is None or told != self._taken:
             return
         if self._monotonic() - self._moved_at <= FROZEN_AFTER_S:
-            raise NothingNew(f"still the telegram of {telegram}")
+            raise NothingNew(f"still the telegram of {told}")
         raise SourceError(
-            f"the meter is frozen: no telegram after that of {telegram} for over a minute; "
+            f"the meter is frozen: no telegram after that of {told} for over a minute; "
             "check the cable to the electricity meter",
             FROZEN_WAIT_S,
         )
 
-    def _note(self, telegram: Any, sample: Sample) -> None:
+    def _note(self, told: Any, sample: Sample) -> None:
         """Remember what was taken; without timestamps only equal values hint at a dead cable."""
         values = {**sample, "ts": None}
         stood_s = self._monotonic() - self._moved_at
-        if telegram is not None or values != self._values:
-            self._telegram, self._values = telegram, values
+        if told is not None or values != self._values:
+            self._taken, self._values = told, values
             self._moved_at = self._monotonic()
             self._warned_of_standstill = False
         elif stood_s > FROZEN_AFTER_S and not self._warned_of_standstill:
@@ -149,12 +181,12 @@ class P1Source:
             cause = f"{self._connection.where} is a {product!s:.20}, not a P1 meter (HWE-P1)"
             raise SourceError(cause, HUMAN_WAIT_S)
 
-    def _compare_clocks(self, telegram: Any, ts: datetime) -> None:
-        told = meter_time(telegram, self._zone, near=ts)
-        if told is None or abs(told - ts) <= CLOCK_TOLERANCE or self._warned_of_clock:
+    def _compare_clocks(self, told: Any, ts: datetime) -> None:
+        clock = meter_time(told, self._zone, near=ts)
+        if clock is None or abs(clock - ts) <= CLOCK_TOLERANCE or self._warned_of_clock:
             return
         self._warned_of_clock = True
-        offset_s = round((told - ts).total_seconds())
+        offset_s = round((clock - ts).total_seconds())
         side = "ahead of" if offset_s > 0 else "behind"
         msg = f"the meter's clock is {abs(offset_s)} s {side} this one; it cuts the quarter hours"
         logs.event(_log, logging.WARNING, "meter_clock", msg, offset_s=offset_s)

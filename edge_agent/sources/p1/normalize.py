@@ -2,7 +2,8 @@
 
 Every field but the power may be absent, null or wrong: the sample then says "unknown", never 0.
 The meter tells its times naively in local time, so those of the repeated hour in autumn mean two
-instants; the one nearer to the time of reading is taken.
+instants: of its clock the one nearer to the time of reading is taken, of the month peak the later
+one that has passed.
 """
 
 import math
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from edge_agent.shared.samples import P1, format_time
+from edge_agent.shared.samples import LEEWAY, P1, format_time
 
 _FIELDS = {field.name: field for field in P1.fields}
 
@@ -54,14 +55,42 @@ class NoPower(ValueError):
     """The body holds no usable power: it makes no sample."""
 
 
+class PeakTime:
+    """When the month peak was; one that is known stays while the meter tells the same time.
+
+    So the later of two instants, once it has passed as well, does not take the earlier one's place.
+    """
+
+    def __init__(self, zone: tzinfo):
+        self._zone = zone
+        self._known: tuple[datetime, datetime] | None = None  # naive, instant
+
+    def learn(self, naive: datetime, instant: datetime) -> None:
+        """Take over what another source knows for certain."""
+        self._known = (naive, instant)
+
+    def at(self, told: Any, ts: datetime) -> datetime | None:
+        """The instant of what the meter tells at ts, None if that is no time."""
+        naive = _naive(told)
+        if naive is None:
+            return None
+        if self._known is None or self._known[0] != naive:
+            instants = _instants(naive, self._zone)
+            if not instants:
+                return None
+            passed = [instant for instant in instants if instant <= ts + LEEWAY]
+            self._known = (naive, max(passed, default=min(instants)))
+        return self._known[1]
+
+
 def normalize(
-    body: Mapping[str, Any], names: Names, device_id: str, ts: datetime, zone: tzinfo
+    body: Mapping[str, Any], names: Names, device_id: str, ts: datetime, peak_time: PeakTime
 ) -> dict[str, Any]:
     """Make a sample of the body, read at ts; raises NoPower if its power cannot be used."""
     power = _value("power_w", body.get(names.power))
     if power is None:
         raise NoPower(f"{names.power} is missing or not a power")
-    peak_time = meter_time(body.get(names.peak_time), zone, near=ts)
+    peak_ts = peak_time.at(body.get(names.peak_time), ts)
     return {
         "device_id": device_id,
         "ts": format_time(ts),
@@ -71,7 +100,7 @@ def normalize(
         "energy_export_kwh": _energy("energy_export_kwh", body, names.energy_export),
         "average_power_15m_w": _value("average_power_15m_w", body.get(names.average)),
         "monthly_power_peak_w": _value("monthly_power_peak_w", body.get(names.peak)),
-        "monthly_power_peak_ts": None if peak_time is None else format_time(peak_time),
+        "monthly_power_peak_ts": None if peak_ts is None else format_time(peak_ts),
         "tariff": _value("tariff", body.get(names.tariff)),
         **_tariff_registers(body, names),
     }
@@ -80,14 +109,16 @@ def normalize(
 def meter_time(value: Any, zone: tzinfo, near: datetime) -> datetime | None:
     """The instant of a naive local time (ISO of v2, YYMMDDhhmmss of v1), None if it is neither."""
     naive = _naive(value)
-    if naive is None:
-        return None
+    instants = _instants(naive, zone) if naive else []
+    return min(instants, key=lambda instant: abs(instant - near), default=None)
+
+
+def _instants(naive: datetime, zone: tzinfo) -> list[datetime]:
+    """What a local time may mean: equal but for the two hours a year that clocks are changed."""
     try:
-        # Equal but for the two hours a year that the clocks are changed.
-        instants = [naive.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+        return [naive.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
     except OverflowError:
-        return None
-    return min(instants, key=lambda instant: abs(instant - near))
+        return []
 
 
 def _naive(value: Any) -> datetime | None:

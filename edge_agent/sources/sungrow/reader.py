@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 class SungrowSource:
     """Reads the inverter; connects on the first read and keeps the connection."""
 
+    month_peaks = None
+
     def __init__(
         self,
         settings: Any,

@@ -5,22 +5,22 @@ import json
 import pytest
 
 from edge_agent.http import Answer
-from edge_agent.upload.outcomes import Meaning, judge
+from edge_agent.upload.outcomes import Action, classify
 
-TROUBLE, DEPLOYMENT, WRONG = Meaning.TROUBLE, Meaning.DEPLOYMENT, Meaning.WRONG_SERVER
+TROUBLE, DEPLOYMENT, WRONG = "it has trouble", "set up wrongly", "wrong server"
 
 
 def said(status, body=b"", sent=3, gzipped=False, **headers):
     body = body if isinstance(body, bytes | None) else json.dumps(body).encode()
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    return judge(Answer(status, headers, body), sent, gzipped)
+    return classify(Answer(status, headers, body), sent, gzipped)
 
 
 @pytest.mark.parametrize("inserted", [0, 2, 3])
 def test_only_the_proof_confirms(inserted):
     for body in ({"inserted": inserted}, {"inserted": inserted, "received": 3, "more": []}):
-        verdict = said(200, body)
-        assert (verdict.meaning, verdict.inserted) == (Meaning.CONFIRMED, inserted)
+        outcome = said(200, body)
+        assert (outcome.action, outcome.inserted) == (Action.CONFIRM, inserted)
 
 
 @pytest.mark.parametrize(
@@ -51,33 +51,40 @@ def test_only_the_proof_confirms(inserted):
     ids=str,
 )
 def test_a_200_without_the_proof_is_the_wrong_server(body):
-    verdict = said(200, body)
-    assert verdict.meaning is WRONG
-    assert "wrong server" in verdict.cause
+    outcome = said(200, body)
+    assert outcome.action is Action.HOLD
+    assert WRONG in outcome.cause
 
 
 @pytest.mark.parametrize(
-    ("status", "meaning"),
+    ("status", "action", "words"),
     [
-        *((status, WRONG) for status in (201, 202, 204, 206, 299)),
-        *((status, WRONG) for status in (300, 301, 302, 303, 304, 307, 308)),
-        *((status, Meaning.LOGIN) for status in (401, 403)),
-        *((status, DEPLOYMENT) for status in (404, 405, 410, 411, 415, 501, 402, 418, 499)),
-        (413, Meaning.TOO_LARGE),
-        *((status, Meaning.REFUSED) for status in (400, 422)),
-        *((status, TROUBLE) for status in (408, 425, 429, 500, 502, 503, 504, 520, 599, 999)),
+        *((status, Action.HOLD, WRONG) for status in (201, 202, 204, 206, 299)),
+        *((status, Action.HOLD, WRONG) for status in (300, 301, 302, 303, 304, 307, 308)),
+        *((status, Action.HOLD_LONG, "token") for status in (401, 403)),
+        *(
+            (status, Action.HOLD, DEPLOYMENT)
+            for status in (404, 405, 410, 411, 415, 501, 402, 418, 499)
+        ),
+        (413, Action.SEND_LESS, "too much"),
+        *((status, Action.HOLD, "names no sample") for status in (400, 422)),
+        *(
+            (status, Action.HOLD, TROUBLE)
+            for status in (408, 425, 429, 500, 502, 503, 504, 520, 599, 999)
+        ),
     ],
 )
-def test_every_other_status_has_one_meaning_whatever_the_body_says(status, meaning):
+def test_every_other_status_has_one_meaning_whatever_the_body_says(status, action, words):
     for body in (b"", {"inserted": 3, "received": 3}, {"detail": "no"}):
-        verdict = said(status, body)
-        assert verdict.meaning is meaning
-        assert str(status) in verdict.cause
+        outcome = said(status, body)
+        assert outcome.action is action
+        assert f"answered {status}: " in outcome.cause
+        assert words in outcome.cause
 
 
 def test_415_to_gzip_asks_for_plain():
-    assert said(415, gzipped=True).meaning is Meaning.NO_GZIP
-    assert said(415, gzipped=False).meaning is DEPLOYMENT
+    assert said(415, gzipped=True).action is Action.SEND_PLAIN
+    assert said(415, gzipped=False).action is Action.HOLD
 
 
 def test_refused_samples_are_named_with_their_reasons():
@@ -87,7 +94,9 @@ def test_refused_samples_are_named_with_their_reasons():
         {"loc": ["samples", 2, "load_power_w"], "msg": "must not be null", "type": "null"},
     ]
     for status in (400, 422):
-        assert said(status, {"detail": detail}).named == {
+        outcome = said(status, {"detail": detail})
+        assert outcome.action is Action.SET_ASIDE
+        assert outcome.refused == {
             0: "pv_power_w: must be a number",
             2: "ts: is required; load_power_w: must not be null",
         }
@@ -108,12 +117,13 @@ def test_refused_samples_are_named_with_their_reasons():
     ids=str,
 )
 def test_anything_else_names_no_sample(detail):
-    assert said(422, {"detail": detail}).named == {}
+    outcome = said(422, {"detail": detail})
+    assert (outcome.action, outcome.refused) == (Action.HOLD, {})
 
 
 def test_the_way_other_frameworks_name_samples_is_read_too():
     detail = [{"loc": ["body", "samples", 1, "ts"], "msg": "bad"}]
-    assert said(422, {"detail": detail}).named == {1: "ts: bad"}
+    assert said(422, {"detail": detail}).refused == {1: "ts: bad"}
 
 
 @pytest.mark.parametrize(
@@ -134,5 +144,5 @@ def test_the_way_other_frameworks_name_samples_is_read_too():
     ],
 )
 def test_retry_after_is_seconds_or_a_date_by_the_servers_own_clock(value, wait_s):
-    verdict = said(503, Retry_After=value, Date="Sat, 21 Nov 2026 12:00:00 GMT")
-    assert verdict.retry_after_s == wait_s
+    outcome = said(503, Retry_After=value, Date="Sat, 21 Nov 2026 12:00:00 GMT")
+    assert outcome.retry_after_s == wait_s

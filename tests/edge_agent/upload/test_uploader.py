@@ -6,6 +6,7 @@ from time import monotonic
 import pytest
 
 from edge_agent.clock import Stamp
+from edge_agent.upload import uploader
 from edge_agent.upload.uploader import Backoff
 from tests.simulators.ingest_server import ACCEPT, Reply
 from tests.support.agent import TOKEN, sample
@@ -17,7 +18,7 @@ def test_a_backlog_is_drained_without_pause_then_the_interval_is_kept(site, serv
     assert one.sizes == [10, 10, 5]
     one.check_ledger()
     assert one.uploader.tick() == 10
-    assert len(server.requests) == 3
+    assert len(server.requests) == 3  # no report: one went with the last batch
     assert (one.uploader.error, one.uploader.backoff_s) == (None, 0)
     assert abs((datetime.now(UTC) - one.uploader.last_upload).total_seconds()) < 60
 
@@ -35,12 +36,13 @@ def test_the_request_is_what_the_contract_says(site, server):
 
 def test_the_servers_time_is_asked_for_while_all_readings_are_held(site, server):
     one = site(count=0)
-    one.uploader.tick()
-    assert server.requests == []
+    for _ in range(3):
+        one.uploader.tick()
+    assert one.sizes == [0]  # the first report
     one.spool.enqueue(sample(0), Stamp(datetime.now(UTC), 1.0, "this boot", synced=False))
     assert one.uploader.tick() == one.settings.upload_interval_s
-    assert one.sizes == [0]
-    assert len(one.heard) == 1
+    assert one.sizes == [0, 0]
+    assert len(one.heard) == 2
     assert (one.pending, one.uploader.error) == (1, None)
     server.say(Reply(401))
     assert one.uploader.tick() == one.settings.max_backoff_s
@@ -145,6 +147,50 @@ def test_a_refused_token_waits_long_and_is_read_again_from_its_file(
     assert [request.token for request in server.requests] == ["old", "old", "new", "new"]
     one.check_ledger()
     assert "old" not in caplog.text.split()
+
+
+def test_the_report_goes_with_every_batch_and_alone_when_there_is_none(site, server, monkeypatch):
+    one = site(count=15)
+    one.report = {"version": "1", "last_error": None}
+    one.drain()
+    assert [request.agent for request in server.requests] == [one.report] * 2
+    monkeypatch.setattr(uploader, "REPORT_EVERY_S", 0)
+    assert one.uploader.tick() == 10
+    assert (one.sizes, server.requests[-1].agent) == ([10, 5, 0], one.report)
+    uploaded = one.uploader.last_upload
+    server.say(Reply(503))
+    assert 0.5 <= one.uploader.tick() <= 1
+    assert "503" in one.uploader.error
+    assert one.uploader.tick() == 10
+    assert (one.uploader.error, one.uploader.last_upload) == (None, uploaded)
+
+
+def test_month_peaks_are_told_once_and_again_only_when_they_were_read_again(site, server):
+    one = site(count=30)
+    peaks = [{"month": "2026-10", "w": 4928, "ts": "2026-10-14T11:45:00Z"}]
+    one.report = {"peaks": peaks}
+    server.say(Reply(503))
+    one.work(3)
+    one.report = {"peaks": list(peaks)}
+    one.work(1)
+    assert [request.agent for request in server.requests] == [
+        {"peaks": peaks},  # not confirmed
+        {"peaks": peaks},
+        {},
+        {"peaks": peaks},
+    ]
+
+
+def test_a_server_that_echoes_the_token_puts_it_into_no_reason_and_no_error(site, server, caplog):
+    one = site()
+    detail = [{"loc": ["samples", 3, "ts"], "msg": f"{'x' * 180}{TOKEN}", "type": "value"}]
+    server.say(Reply(403, {"detail": f"unknown: {TOKEN}"}), Reply(422, {"detail": detail}))
+    one.uploader.tick()
+    assert "unknown: ***" in one.uploader.error
+    one.drain()
+    (reason,) = one.aside.values()
+    assert "xxx***" in reason
+    assert TOKEN[:8] not in caplog.text + reason
 
 
 def test_of_a_long_backlog_the_newest_batch_goes_first(site, server):

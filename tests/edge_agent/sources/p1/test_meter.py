@@ -20,7 +20,11 @@ def test_v2_asks_as_documented_over_one_kept_connection(v2):
     assert (method, path) == ("GET", "/api/measurement")
     assert headers["Authorization"] == f"Bearer {TOKEN}"
     assert headers["X-Api-Version"] == "2"
-    assert [path for _, path, _ in meter.requests] == ["/api/measurement"] * 5
+    paths = [path for _, path, _ in meter.requests]
+    assert (
+        paths
+        == ["/api/measurement", "/api/measurement", "/api/telegram"] + ["/api/measurement"] * 3
+    )
     assert meter.connections == 1
 
 
@@ -29,7 +33,8 @@ def test_v1_asks_without_a_token_over_one_kept_connection(v1):
     assert [reader.read()["power_w"] for _ in range(3)] == [77] * 3
     assert meter.connections == 1
     paths = [path for _, path, _ in meter.requests]
-    assert paths == ["/api/v1/data", "/api", "/api/v1/data", "/api/v1/data"]
+    data, telegram = "/api/v1/data", "/api/v1/telegram"
+    assert paths == [data, "/api", data, telegram, data]
     assert not any("Authorization" in headers for _, _, headers in meter.requests)
 
 

@@ -7,14 +7,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from edge_agent.shared import samples
-from edge_agent.sources.p1.normalize import V1, V2, NoPower, meter_time, normalize
+from edge_agent.sources.p1.normalize import V1, V2, NoPower, PeakTime, meter_time, normalize
 
 BRUSSELS = ZoneInfo("Europe/Brussels")
 TS = datetime(2026, 11, 21, 14, 0, 0, 250_000, tzinfo=UTC)
 
 
 def sample(body: dict, names=V2, ts: datetime = TS) -> dict:
-    return normalize(body, names, "p1", ts, BRUSSELS)
+    return normalize(body, names, "p1", ts, PeakTime(BRUSSELS))
 
 
 def test_a_sample_of_everything_is_one_the_server_accepts():
@@ -177,5 +177,40 @@ def test_the_hours_of_the_clock_changes(told, host, instant):
 
 def test_another_zone_moves_the_peak():
     body = {"power_w": 1, "monthly_power_peak_timestamp": "2026-07-01T12:00:00"}
-    made = normalize(body, V2, "p1", TS, ZoneInfo("Europe/Lisbon"))
+    made = normalize(body, V2, "p1", TS, PeakTime(ZoneInfo("Europe/Lisbon")))
     assert made["monthly_power_peak_ts"] == "2026-07-01T11:00:00Z"
+
+
+def test_a_peak_of_the_repeated_hour_stays_where_it_was_first_seen():
+    peak_time = PeakTime(BRUSSELS)
+    told = "2026-10-25T02:15:00"
+    for read_at in ("00:15:02", "00:59:00", "01:14:00", "01:15:02", "05:00:00"):
+        ts = samples.parse_time(f"2026-10-25T{read_at}Z")
+        assert samples.format_time(peak_time.at(told, ts)) == "2026-10-25T00:15:00Z"
+    later = samples.parse_time("2026-10-25T01:30:01Z")
+    assert samples.format_time(peak_time.at("2026-10-25T02:30:00", later)) == "2026-10-25T01:30:00Z"
+
+
+@pytest.mark.parametrize(
+    ("read_at", "instant"),
+    [
+        ("2026-10-25T00:15:02Z", "2026-10-25T00:15:00Z"),
+        ("2026-10-25T00:59:59Z", "2026-10-25T00:15:00Z"),  # the later one is still to come
+        ("2026-10-25T00:14:30Z", "2026-10-25T00:15:00Z"),  # the meter's clock is ahead of ours
+        ("2026-10-25T01:15:02Z", "2026-10-25T01:15:00Z"),
+        ("2026-10-31T12:00:00Z", "2026-10-25T01:15:00Z"),
+    ],
+)
+def test_a_peak_seen_for_the_first_time_is_the_later_one_that_has_passed(read_at, instant):
+    found = PeakTime(BRUSSELS).at("2026-10-25T02:15:00", samples.parse_time(read_at))
+    assert samples.format_time(found) == instant
+
+
+def test_what_the_telegram_knows_of_the_peak_comes_before_any_guess():
+    peak_time, after = PeakTime(BRUSSELS), samples.parse_time("2026-10-31T12:00:00Z")
+    first = samples.parse_time("2026-10-25T00:15:00Z")
+    assert peak_time.at("2026-10-25T02:15:00", after) != first
+    peak_time.learn(datetime(2026, 10, 25, 2, 15), first)
+    assert peak_time.at(261025021500, after) == first
+    assert peak_time.at(None, after) is None
+    assert peak_time.at("2026-10-25T02:15:00", after) == first
