@@ -85,8 +85,11 @@ class Agent:
         in_order = not (self._upload.is_alive() or self._poll.is_alive())
         if in_order:
             self._poller.report()
+        if not self._poll.is_alive():
             self._source.close()
+        if not self._upload.is_alive():
             self._uploader.close()
+        if in_order:
             self._spool.close()
         logs.event(log, logging.INFO, "stop", "stopped", in_order=in_order)
 
