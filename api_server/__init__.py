@@ -10,9 +10,19 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     """Build the app; raises InvalidSettings. It connects to its servers on the first request."""
     # Here, so that the modules that need only a part of the package do not load all of it.
     from api_server import config
+    from api_server.data.agents import Agents
     from api_server.data.cache import Cache
     from api_server.data.database import Store
-    from api_server.routes import balance, capacity, energy, health, ingest, realtime, series
+    from api_server.routes import (
+        balance,
+        capacity,
+        devices,
+        energy,
+        health,
+        ingest,
+        realtime,
+        series,
+    )
     from api_server.web import auth, bodies, cors, errors
 
     settings = config.load(environ)
@@ -20,12 +30,13 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False  # else //v1/... is redirected, by a page
     app.config["SETTINGS"] = settings
-    app.extensions["store"] = Store(settings.database_url)
-    app.extensions["cache"] = Cache(settings.redis_url, settings.cache_ttl_s)
+    store = app.extensions["store"] = Store(settings.database_url)
+    cache = app.extensions["cache"] = Cache(settings.redis_url, settings.cache_ttl_s)
+    app.extensions["agents"] = Agents(store, cache)
     errors.register(app)
     cors.register(app, settings.cors_origins)
     auth.register(app, settings)
     app.after_request(lambda answer: bodies.drop_after(answer, settings.max_request_bytes))
-    for module in (ingest, realtime, series, balance, capacity, energy, health):
+    for module in (ingest, realtime, devices, series, balance, capacity, energy, health):
         app.register_blueprint(module.blueprint)
     return app

@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 
 
 class Cache:
-    """The latest sample of each device under `realtime:{device_id}`, and counts of requests."""
+    """The latest sample of each device under `realtime:{device_id}`, what may be forgotten, and
+    counts of requests."""
 
     def __init__(self, url: str, ttl_s: int):
         self._url = url
@@ -78,6 +79,11 @@ class Cache:
     def drop(self, key: str) -> None:
         """Forget what was kept under a key."""
         self._ask(lambda server: server.delete(key))
+
+    def recall_all(self, keys: list[str]) -> list[bytes | None]:
+        """What was kept under each of the keys."""
+        unknown: list[bytes | None] = [None] * len(keys)
+        return (self._ask(lambda server: server.mget(keys)) if keys else None) or unknown
 
     def count(self, key: str, seconds: int) -> int:
         """One more of something; how many there were. 0 when Redis can not say."""

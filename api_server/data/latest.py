@@ -26,7 +26,8 @@ class Latest(NamedTuple):
 
 
 def read(store: Store, cache: Cache, device: Device, now: datetime) -> Latest | None:
-    """The newest sample of a device, None if it has sent nothing yet."""
+    """The newest sample of a device that is not ahead of `now`, else the newest; None if it has
+    sent nothing yet."""
     text = cache.get(device.device_id)
     ts = time_of(device, text) if text else None
     return _ask_database(store, cache, device, now) if ts is None else Latest(text, ts)

@@ -13,7 +13,15 @@ _INSERT = """
 INSERT INTO {table} ({names})
 SELECT %s, new.* FROM unnest({arrays}) AS new ON CONFLICT DO NOTHING RETURNING ts
 """
-_NEWEST = "SELECT {names} FROM {table} WHERE device_id = %s AND ts > %s ORDER BY ts DESC LIMIT 1"
+_NEWEST = """
+SELECT {names} FROM {table} WHERE device_id = %s AND ts > %s AND ts <= %s ORDER BY ts DESC LIMIT 1
+"""
+_NEWEST_TIMES = """
+SELECT device_id, ts FROM unnest(%s) AS device (device_id), LATERAL (
+    SELECT ts FROM {table} AS sample
+    WHERE sample.device_id = device.device_id AND ts > %s AND ts <= %s ORDER BY ts DESC LIMIT 1
+) AS newest
+"""
 
 
 def insert(store: Store, kind: Kind, columns: dict[str, list[Any]]) -> int:
@@ -36,11 +44,11 @@ def insert(store: Store, kind: Kind, columns: dict[str, list[Any]]) -> int:
 
 
 def newest(store: Store, kind: Kind, device_id: str, now: datetime) -> dict[str, Any] | None:
-    """The newest sample of a device by its time, or None."""
+    """The newest sample of a device that is not ahead of `now`, else the newest, or None."""
 
     def work(cursor: Any) -> tuple | None:
-        for since in (*(now - recent for recent in RECENT), "-infinity"):
-            cursor.execute(_sql(_NEWEST, kind.name), (device_id, since))
+        for span in _spans(now):
+            cursor.execute(_sql(_NEWEST, kind.name), (device_id, *span))
             row = cursor.fetchone()
             if row:
                 return row
@@ -48,6 +56,30 @@ def newest(store: Store, kind: Kind, device_id: str, now: datetime) -> dict[str,
 
     row = store.run(work)
     return dict(zip(kind.columns, row, strict=True)) if row else None
+
+
+def newest_times(
+    store: Store, kind: Kind, device_ids: list[str], now: datetime
+) -> dict[str, datetime]:
+    """When the newest sample of each device was taken, by the same rule; no entry without one."""
+
+    def work(cursor: Any) -> dict[str, datetime]:
+        found: dict[str, datetime] = {}
+        for span in _spans(now):
+            missing = [device_id for device_id in device_ids if device_id not in found]
+            if not missing:
+                break
+            cursor.execute(_sql(_NEWEST_TIMES, kind.name), (missing, *span))
+            found |= dict(cursor.fetchall())
+        return found
+
+    return store.run(work)
+
+
+def _spans(now: datetime) -> list[tuple[Any, Any]]:
+    """Where to look for the newest sample, one after the other: first in few chunks."""
+    known = [(now - recent, now) for recent in RECENT]
+    return [*known, ("-infinity", now), (now, "infinity")]
 
 
 def _by_time(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:

@@ -218,7 +218,7 @@ class Run:
         )
 
     def _grant(self) -> None:
-        """Let the API's role read everything and insert samples, where it can not yet."""
+        """Let the API's role read everything and write what it has to, where it can not yet."""
         role = self.settings.api_role
         known = "SELECT FROM pg_roles WHERE rolname = %s AND rolname <> current_user"
         if not self._query(known, (role,)):
@@ -264,11 +264,13 @@ _SEARCH_BOTH = """
     SELECT set_config('search_path', quote_ident(current_schema()) || ', ' || quote_ident(%s), true)
 """
 _MISSING_RIGHTS = """
-    SELECT relname, permission FROM pg_class, unnest(ARRAY['SELECT', 'INSERT']) AS permission
+    SELECT relname, permission FROM pg_class, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE'])
+    AS permission
     WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'v')
     AND pg_has_role(current_user, relowner, 'USAGE')
-    AND (permission = 'SELECT' OR relname IN ('sungrow_samples', 'p1_samples'))
-    AND (relname IN ('sungrow_samples', 'p1_samples') OR relname ~ '^(sungrow|p1|schema)_')
+    AND (permission = 'SELECT' AND relname ~ '^(sungrow|p1|schema)_|^agents$'
+        OR permission = 'INSERT' AND relname IN ('sungrow_samples', 'p1_samples', 'agents')
+        OR permission = 'UPDATE' AND relname = 'agents')
     AND NOT has_table_privilege(%(role)s, pg_class.oid, permission)
 """
 

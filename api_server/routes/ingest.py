@@ -22,9 +22,11 @@ MAX_DETAILS = 200  # beyond, each bad sample is named once; agents read 64 KiB o
 
 @blueprint.post("/v1/ingest")
 def ingest() -> dict[str, int]:
-    """Store a batch of one device; answered after COMMIT."""
+    """Store a batch of one device, and what its agent reports; answered after COMMIT."""
+    now = datetime.now(UTC)
     settings: Settings = current_app.config["SETTINGS"]
-    samples = _samples(bodies.read(settings.max_request_bytes))
+    body = _parse(bodies.read(settings.max_request_bytes))
+    samples = body["samples"]
     if len(samples) > settings.max_samples_per_request:
         problem(413, f"At most {settings.max_samples_per_request} samples are taken at once.")
     device: Device | None = g.caller.writes
@@ -32,20 +34,22 @@ def ingest() -> dict[str, int]:
         problem(403, "This token may only read.")
     if _any_foreign(samples, device):
         problem(403, "This token may not write samples of that device.")
-    columns, problems = decode(KINDS[device.kind], samples, datetime.now(UTC))
+    columns, problems = decode(KINDS[device.kind], samples, now)
     if problems:
         problem(422, _details(problems, samples, KINDS[device.kind]))
-    return _store(device, columns, len(samples))
+    counts = _store(device, columns, len(samples))
+    current_app.extensions["agents"].keep(device.device_id, body, now)
+    return counts
 
 
-def _samples(body: bytes) -> list[Any]:
+def _parse(body: bytes) -> dict[str, Any]:
     try:
         content = json.loads(body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         bodies.malformed("The body must be valid JSON in UTF-8.")
     if not isinstance(content, dict) or not isinstance(content.get("samples"), list):
         bodies.malformed('The body must be an object with a list "samples".')
-    return content["samples"]
+    return content
 
 
 def _refuse_constant(_name: str) -> None:

@@ -13,7 +13,7 @@ blueprint = Blueprint("realtime", __name__)
 
 @blueprint.get("/v1/realtime")
 def realtime() -> Answer:
-    """The newest sample by its time, and its age."""
+    """The newest sample that is not ahead of the clock, else the newest, and its age."""
     parts = current_app.extensions
     now = datetime.now(UTC)
     sample = latest.read(parts["store"], parts["cache"], readable_device(), now)

@@ -82,6 +82,7 @@ class Kind:
 
     name: str
     fields: tuple[Field, ...]
+    poll_interval_s: float  # unless its agent is told otherwise
     max_power_w: int  # no device of this kind moves more: a faster counter is lying
     counter_step_kwh: float  # the last digit of its counters
     frames: dict[str, str]
@@ -126,6 +127,7 @@ SUNGROW = Kind(
         _gauge("battery_capacity_kwh", 0, 1000),
         Field("alarms", "text"),  # set bits of the alarm words, as "13049.30 13065.14"; "" = none
     ),
+    poll_interval_s=5,
     max_power_w=50_000,
     counter_step_kwh=0.1,
     frames={"day": "hour", "month": "day", "year": "month", "all": "month"},
@@ -173,6 +175,7 @@ P1 = Kind(
         _counter("energy_export_t1_kwh"),
         _counter("energy_export_t2_kwh"),
     ),
+    poll_interval_s=1,
     max_power_w=100_000,
     counter_step_kwh=0.001,
     frames={"day": "hour", "week": "day", "month": "week", "year": "month", "all": "month"},
