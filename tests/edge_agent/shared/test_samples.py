@@ -47,7 +47,7 @@ def test_a_full_sample_keeps_its_values_and_unknown_fields_are_ignored():
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_every_field_accepts_its_limits_and_refuses_what_lies_beyond(kind):
     for field in kind.fields:
-        if field.type == "time" or field.name == "import_power_w":
+        if field.type in ("time", "text") or field.name == "import_power_w":
             continue
         for value in (field.low, field.high):
             paired = {"import_power_w": max(value, 0)} if field.name == "power_w" else {}
@@ -63,8 +63,34 @@ def test_every_field_accepts_its_limits_and_refuses_what_lies_beyond(kind):
 @pytest.mark.parametrize("value", ["1", True, False, [], {}, "NaN"])
 def test_only_numbers_are_numbers(kind, value):
     for field in kind.fields:
-        _, problems = one(kind, **{field.name: value})
-        assert [problem.field for problem in problems] == [field.name]
+        if field.type != "text":
+            _, problems = one(kind, **{field.name: value})
+            assert [problem.field for problem in problems] == [field.name]
+
+
+@pytest.mark.parametrize(
+    ("alarms", "type_"),
+    [
+        (None, None),
+        ("", None),
+        ("13049.30 13065.14", None),
+        ("1" * 400, None),
+        ("1" * 401, "value"),
+        ("13049.30;", "value"),
+        ('13049.30"', "value"),
+        ("13049.30\n", "value"),
+        (13049.3, "type"),
+        ([], "type"),
+        (True, "type"),
+    ],
+)
+def test_alarms_are_a_short_text_of_digits_dots_and_spaces(alarms, type_):
+    values, problems = one(KINDS["sungrow"], alarms=alarms)
+    assert [(problem.field, problem.type) for problem in problems] == (
+        [] if type_ is None else [("alarms", type_)]
+    )
+    if type_ is None:
+        assert values["alarms"] == alarms
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
