@@ -16,6 +16,7 @@ SHARED = {
     "edge_agent.shared.samples",
     "edge_agent.shared.environment",
     "edge_agent.shared.logs",
+    "edge_agent.shared.alarms",
     "edge_agent.shared.loops",
 }
 LOADED = """
