@@ -11,6 +11,7 @@ import asyncio
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,6 +55,7 @@ class InverterSimulator:
         self.hang: Callable[[Request], bool] = lambda request: False
         self.cut: Callable[[Request], bool] = lambda request: False  # hang up instead of answering
         self.garble: Callable[[bytes], bytes] = lambda reply: reply
+        self.pieces = 0  # a reply is sent in two, the first this long
         self.port = port
         self._host = host
         self._words = words
@@ -146,7 +148,15 @@ class _Connection(ServerRequestHandler):
         self._number = number
 
     def _trace(self, sending: bool, data: bytes) -> bytes:
-        return self.server.simulator.garble(data) if sending else data
+        if not sending:
+            return data
+        simulator = self.server.simulator
+        reply = simulator.garble(data)
+        if not simulator.pieces:
+            return reply
+        self.transport.write(reply[: simulator.pieces])
+        time.sleep(0.05)  # the client has read it by then
+        return reply[simulator.pieces :]
 
     async def handle_request(self) -> None:
         asked, simulator = self.last_pdu, self.server.simulator

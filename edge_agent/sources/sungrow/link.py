@@ -3,8 +3,8 @@
 A WiNet-S bears one client that asks one thing at a time, with pauses. So there is one request in
 flight, INTER_REGISTER_DELAY_MS of quiet after each reply, and a gap between the first requests of
 two polls. All are counted from the reply, which is never before the dongle has seen the request.
-Whatever else than a sound reply comes ends the connection: what a late or foreign reply means is
-anybody's guess.
+Anything but a sound reply ends the connection, because a later reply could not be matched to its
+request. One flaw is repaired: some WiNet-S say length 2 instead of 3 in exception replies.
 """
 
 import logging
@@ -25,7 +25,9 @@ _EXCEPTIONS = {
     2: "illegal address",
     3: "illegal value",
     4: "device failure",
+    5: "acknowledged, not done yet",
     6: "device busy",
+    8: "memory parity error",
     10: "gateway path unavailable",
     11: "no answer behind the dongle, is SUNGROW_SLAVE_ID right?",
 }
@@ -38,13 +40,21 @@ class Pace:
     gap_s: float = 5.0  # between the first requests of two polls
     request_s: float = 5.0  # for one reply, or for connecting
     poll_s: float = 15.0  # for all replies of a poll
+    retry_block_s: float = 3600.0  # until a block that broke the connection is asked again
 
 
 NORMAL = Pace()
 
 
-class LinkLost(Exception):
-    """No connection, or none any more; the text says why and what to look at."""
+class ConnectionLost(Exception):
+    """No connection, or none any more; the text says why and what to look at.
+
+    `hurried`: the poll's time was nearly over, so the block that was asked for is not to blame.
+    """
+
+    def __init__(self, text: str, hurried: bool = False):
+        super().__init__(text)
+        self.hurried = hurried
 
 
 class Refused(Exception):
@@ -74,6 +84,7 @@ class Link:
         self._quiet_until = 0.0
         self._next_poll = 0.0
         self._first = True
+        self._answered = False  # anything in this poll
         self._time_left_s = 0.0
         logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # we say it once, in our words
 
@@ -86,6 +97,7 @@ class Link:
         """Wait until a poll may begin, and connect if need be; whether the connection is new."""
         self._pause_until(self._next_poll)
         self._first = True
+        self._answered = False
         self._time_left_s = self._pace.poll_s
         if self._client is not None:
             return False
@@ -93,17 +105,26 @@ class Link:
         return True
 
     def read(self, start: int, count: int) -> list[int]:
-        """The words from `start` on; raises Refused, or LinkLost when the connection is gone."""
+        """The words from `start` on; raises Refused, or ConnectionLost."""
         if self._client is None:
-            raise LinkLost(f"not connected to {self.where}")
+            raise ConnectionLost(f"not connected to {self.where}")
         self._pause_until(self._quiet_until)
-        began = monotonic()
+        began, hurried = monotonic(), self._time_left_s < self._pace.request_s
         try:
-            return self._client.words(start, count, self._unit, self._time_left_s)
-        except (_Silence, _Closed, _Garbled, OSError, ModbusException) as error:
+            words = self._client.words(start, count, self._unit, self._time_left_s)
+        except Refused:
+            self._answered = True
+            raise
+        except (NoReply, ClosedByPeer, InvalidReply, OSError, ModbusException) as error:
             self.close()
             self._first = True  # the next poll needs its gap from here
-            raise LinkLost(f"{self.where} {_complaint(error)} (at {start})") from error
+            text = f"{self.where} {_complaint(error, f'{count} words at {start}')}"
+            if not self._answered:
+                text += _hint(error)
+            raise ConnectionLost(text, hurried) from error
+        else:
+            self._answered = True
+            return words
         finally:
             now = monotonic()
             self._time_left_s -= now - began
@@ -111,6 +132,10 @@ class Link:
             if self._first:
                 self._first = False
                 self._next_poll = now + self._pace.gap_s
+
+    def rest(self) -> None:
+        """Let the gap before the next poll begin now."""
+        self._next_poll = monotonic() + self._pace.gap_s
 
     def close(self) -> None:
         """Hang up; may be called twice."""
@@ -123,7 +148,7 @@ class Link:
             connected = socket.create_connection(self._address, timeout=self._pace.request_s)
         except (OSError, UnicodeError) as error:
             self._next_poll = monotonic() + self._pace.gap_s
-            raise LinkLost(f"{self.where} {_unreachable(error)}") from error
+            raise ConnectionLost(f"{self.where} {_unreachable(error)}") from error
         return _Client(connected, self._stop, self._pace.request_s)
 
     def _pause_until(self, moment: float) -> None:
@@ -136,15 +161,15 @@ class Link:
             raise Stopping("the agent stops")
 
 
-class _Silence(Exception):
+class NoReply(Exception):
     """No reply in time."""
 
 
-class _Closed(Exception):
+class ClosedByPeer(Exception):
     """The other side hung up."""
 
 
-class _Garbled(Exception):
+class InvalidReply(Exception):
     """Bytes that are no reply to what was asked."""
 
 
@@ -165,17 +190,18 @@ class _Client(ModbusTcpClient):
         self._stop = stop
         self._request_s = request_s
         self._deadline = 0.0
-        self._served = self._refused = b""
-        self._served_length = 0
+        self._reply = b""  # the head of a reply with words
+        self._reply_length = 0
+        self._exceptions: tuple[bytes, ...] = ()  # heads of exception replies
 
     def words(self, start: int, count: int, unit: int, within_s: float) -> list[int]:
-        """Read once; raises Refused, _Silence, _Closed, _Garbled, OSError or ModbusException."""
+        """Read once; raises Refused, or what `Link.read` turns into ConnectionLost."""
         self._deadline = monotonic() + min(within_s, self._request_s)
         reply = self.read_input_registers(start, count=count, device_id=unit)
         if reply.isError():
             raise Refused(reply.exception_code)
         if len(reply.registers) != count:
-            raise _Garbled
+            raise InvalidReply
         return reply.registers
 
     def connect(self) -> bool:
@@ -187,11 +213,11 @@ class _Client(ModbusTcpClient):
         while not self._stop.is_set():
             left = self._deadline - monotonic()
             if left <= 0:
-                raise _Silence
+                raise NoReply
             if self._readable.poll(min(left, STOP_CHECK_S) * 1000):
                 data = self.socket.recv(4096)
                 if not data:
-                    raise _Closed
+                    raise ClosedByPeer
                 return data
         raise Stopping("the agent stops")
 
@@ -199,14 +225,15 @@ class _Client(ModbusTcpClient):
         """Let a packet pass; what comes must be the beginning of a reply to what was sent."""
         if sending:
             size = int.from_bytes(data[10:12], "big") * 2
-            self._served = data[:4] + (size + 3).to_bytes(2, "big") + data[6:8] + bytes([size])
-            self._served_length = len(self._served) + size
-            self._refused = data[:4] + bytes([0, 3, data[6], _READ | 0x80])
-        elif not (
-            _begins(data, self._served, self._served_length)
-            or _begins(data, self._refused, len(self._refused) + 1)
-        ):
-            raise _Garbled
+            self._reply = data[:4] + (size + 3).to_bytes(2, "big") + data[6:8] + bytes([size])
+            self._reply_length = len(self._reply) + size
+            ends = bytes([data[6], _READ | 0x80])
+            self._exceptions = (data[:4] + b"\0\3" + ends, data[:4] + b"\0\2" + ends)
+        elif any(_begins(data, head, len(head) + 1) for head in self._exceptions):
+            if len(data) >= 6:
+                return data[:4] + b"\0\3" + data[6:]
+        elif not _begins(data, self._reply, self._reply_length):
+            raise InvalidReply
         return data
 
 
@@ -215,15 +242,25 @@ def _begins(data: bytes, head: bytes, length: int) -> bool:
     return len(data) <= length and (data.startswith(head) or head.startswith(data))
 
 
-def _complaint(error: Exception) -> str:
+def _complaint(error: Exception, asked: str) -> str:
     match error:
-        case _Silence():
-            return "does not answer in time (timeout): is another client connected to the dongle?"
-        case _Closed() | ConnectionError() | ConnectionException():
-            return "closed the connection: is another client connected to the dongle?"
-        case _Garbled() | ModbusException():
-            return "sent something that is no reply to what was asked"
-    return f"is lost: {error}"
+        case NoReply():
+            return f"does not answer {asked} in time (timeout)"
+        case ClosedByPeer() | ConnectionError() | ConnectionException():
+            return f"closed the connection when asked for {asked}"
+        case InvalidReply() | ModbusException():
+            return f"sent something that is no reply to what was asked ({asked})"
+    return f"is lost at {asked}: {error}"
+
+
+def _hint(error: Exception) -> str:
+    """What to look at when nothing at all was answered in a poll."""
+    if isinstance(error, InvalidReply):
+        return ""
+    return (
+        ": is another client connected to the dongle, is SUNGROW_SLAVE_ID right? "
+        "The slave of a cluster answers on another unit, often 2"
+    )
 
 
 def _unreachable(error: OSError | UnicodeError) -> str:
@@ -234,7 +271,7 @@ def _unreachable(error: OSError | UnicodeError) -> str:
                 "an update may have switched it off; is SUNGROW_PORT right?"
             )
         case TimeoutError():
-            return "can not be reached (timeout): is SUNGROW_HOST right, is the dongle on?"
+            return "cannot be reached (timeout): is SUNGROW_HOST right, is the dongle on?"
         case socket.gaierror() | UnicodeError():
             return f"is not known: is SUNGROW_HOST right? ({error})"
-    return f"can not be reached: {error}"
+    return f"cannot be reached: {error}"

@@ -1,15 +1,22 @@
-"""The Sungrow hybrid inverter as a source: four paced reads over one kept connection a poll."""
+"""The Sungrow hybrid inverter as a source: a few paced reads over one kept connection a poll."""
 
 import logging
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from threading import Event
 from typing import Any
 
 from edge_agent.shared import logs
 from edge_agent.sources import RetryWaits, Sample, SourceError
-from edge_agent.sources.sungrow.link import NORMAL, Link, LinkLost, Pace, Refused, Stopping
+from edge_agent.sources.sungrow.link import (
+    NORMAL,
+    ConnectionLost,
+    Link,
+    Pace,
+    Refused,
+    Stopping,
+)
 from edge_agent.sources.sungrow.normalize import NoPower, Normalized, normalize
 from edge_agent.sources.sungrow.registers import (
     FALLBACKS,
@@ -20,10 +27,11 @@ from edge_agent.sources.sungrow.registers import (
     REGISTERS,
     Block,
 )
+from edge_agent.sources.sungrow.served import TOO_OFTEN, ServedBlocks
 
-PERMANENT = (2, 3)  # "illegal data address" or "value": asking again does not help
-PASSING = (4, 6)  # "device failure" and "device busy": the dongle is at something else
-TOO_OFTEN = 3
+# "Illegal data address" or "value": asking again does not help. All others are states of a dongle
+# that pass: 4, 6, 10 and 11 were seen.
+PERMANENT = (2, 3)
 
 _log = logging.getLogger(__name__)
 
@@ -52,22 +60,24 @@ class SungrowSource:
         )
         self._waits = RetryWaits()
         self._useless = 0  # polls in a row that made no sample
-        self._refused: set[Block] = set()  # on this connection
+        self._served = ServedBlocks(pace.retry_block_s)
         self._identified = False
-        self._answers: list[str] = []  # other than words, in this poll
-        self._broke: Counter[Block] = Counter()  # losses in a row at an optional block
+        # Of the running poll: refusals in words, whether anything was answered, how it broke off.
+        self._answers: list[str] = []
+        self._answered = False
+        self._lost: ConnectionLost | None = None
         self._unusable: Counter[str] = Counter()
 
     def read(self) -> Sample:
         """Poll once, at least 5 s after the last time; raises SourceError."""
         try:
             if self._link.begin_poll():
-                self._refused.clear()
+                self._served.new_connection()
                 self._identified = False
             sample = self._poll()
         except Stopping as error:
             raise SourceError(str(error)) from error
-        except LinkLost as error:
+        except ConnectionLost as error:
             raise SourceError(str(error), self._waits.next()) from error
         self._waits.reset()
         self._useless = 0
@@ -78,15 +88,22 @@ class SungrowSource:
         self._link.close()
 
     def _poll(self) -> Sample:
+        """Read all blocks, the doubtful ones last, and make a sample of what was answered."""
         blocks: dict[int, list[int]] = {}
+        doubtful: list[Block] = []
         self._answers.clear()
-        for block in LIVE:
-            self._read(block, blocks)
+        self._lost = None
+        self._answered = False
+        self._read(LIVE, blocks, doubtful)
         ts = self._now()
-        for block in OPTIONAL:
-            self._try(block, blocks)
+        self._read(OPTIONAL if self._identified else (*OPTIONAL, IDENTITY), blocks, doubtful)
+        for block in doubtful:
+            if self._link.connected and not self._ask(block, blocks):
+                self._read(FALLBACKS.get(block, ()), blocks, [])
+        if doubtful:
+            self._link.rest()  # the first block of a poll may have come last
         normalized = self._normalize(blocks, ts)
-        self._identify()
+        self._identify(blocks)
         self._count(normalized)
         return normalized.sample
 
@@ -94,6 +111,8 @@ class SungrowSource:
         try:
             return normalize(blocks, self._device_id, ts)
         except NoPower as error:
+            if self._lost:
+                raise self._lost from error
             cause = "; ".join([str(error), *self._answers])
             self._useless += 1
             if self._useless < TOO_OFTEN:
@@ -102,70 +121,81 @@ class SungrowSource:
             self._link.close()
             raise SourceError(cause, self._waits.next()) from error
 
-    def _read(self, block: Block, blocks: dict[int, list[int]]) -> None:
-        """Read a block, or what is served of it; a refused one is not asked again."""
-        if block not in self._refused:
-            words = self._ask(block)
-            if words:
-                blocks[block[0]] = words
-            if block not in self._refused:
-                return
-        for part in FALLBACKS.get(block, ()):
-            self._read(part, blocks)
+    def _read(
+        self, plan: Iterable[Block], blocks: dict[int, list[int]], doubtful: list[Block]
+    ) -> None:
+        """Read these blocks, or what is served of them; doubtful ones are only listed."""
+        queue = deque(plan)
+        while queue and self._link.connected:
+            block = queue.popleft()
+            usable = self._served.usable(block)
+            if self._served.doubtful(block):
+                doubtful.append(block)
+                if usable:
+                    continue
+            elif usable and self._ask(block, blocks):
+                continue
+            queue.extendleft(reversed(FALLBACKS.get(block, ())))
 
-    def _ask(self, block: Block) -> list[int] | None:
-        """The words of a block, None if the inverter refuses them for now or for good."""
+    def _ask(self, block: Block, blocks: dict[int, list[int]]) -> bool:
+        """Read one block, if it is served now; whether nothing else is to be read instead."""
+        start, count = block
         try:
-            try:
-                return self._link.read(*block)
-            except Refused as error:
-                if error.code not in PASSING:
-                    raise
-                return self._link.read(*block)
+            blocks[start] = self._words(block)
         except Refused as error:
-            start, count = block
-            msg = f"the inverter refuses {count} words at {start}: {error}"
-            self._answers.append(msg)
-            if error.code in PERMANENT:
-                self._refused.add(block)
-                logs.event(_log, logging.INFO, "read_refused", msg, start=start, count=count)
-            return None
-
-    def _try(self, block: Block, blocks: dict[int, list[int]]) -> None:
-        """Read a block that no sample needs, unless the connection broke, or did too often here.
-
-        Some firmware does not refuse what it does not know: it goes silent or hangs up.
-        """
-        if self._broke[block] >= TOO_OFTEN or not self._link.connected:
-            return
-        try:
-            self._read(block, blocks)
-        except LinkLost:
-            self._broke[block] += 1
-            if self._broke[block] == TOO_OFTEN:
-                msg = f"the connection broke {TOO_OFTEN} times at {block[0]}: it is left out now"
-                logs.event(_log, logging.WARNING, "block_left_out", msg, start=block[0])
+            self._answered = True
+            self._answers.append(f"the inverter refuses {count} words at {start}: {error}")
+            for_good = error.code in PERMANENT
+            self._served.answered(block, for_good)
+            if for_good:
+                fields = {"start": start, "count": count}
+                logs.event(_log, logging.INFO, "read_refused", self._answers[-1], **fields)
+            return not for_good
+        except ConnectionLost as error:
+            self._note_loss(block, error)
         else:
-            self._broke[block] = 0
+            self._answered = True
+            self._served.answered(block)
+        return True
 
-    def _identify(self) -> None:
+    def _words(self, block: Block) -> list[int]:
+        """The words of a block; a dongle that is busy is asked once more."""
+        try:
+            return self._link.read(*block)
+        except Refused as error:
+            if error.code in PERMANENT:
+                raise
+            return self._link.read(*block)
+
+    def _note_loss(self, block: Block, error: ConnectionLost) -> None:
+        """Remember where the connection broke; a sample may still come of what was read before."""
+        start, count = block
+        self._lost = error
+        fields = {"start": start, "count": count}
+        if self._answered:
+            logs.event(_log, logging.WARNING, "connection_lost", str(error), **fields)
+        if not error.hurried and self._served.broke(block, self._answered):
+            msg = (
+                f"the connection broke {TOO_OFTEN} times at {count} words from {start} while "
+                "others were answered: they are left out and tried again in an hour"
+            )
+            logs.event(_log, logging.WARNING, "block_left_out", msg, **fields)
+
+    def _identify(self, blocks: dict[int, list[int]]) -> None:
         """Log once per connection whom we read."""
-        blocks: dict[int, list[int]] = {}
-        if not self._identified:
-            self._try(IDENTITY, blocks)
-        if self._identified or not self._link.connected:
+        if self._identified or not (self._link.connected or IDENTITY[0] in blocks):
             return
         self._identified = True
         words = {start + n: word for start, block in blocks.items() for n, word in enumerate(block)}
         serial, code = _text(words), words.get(4999)
         model = MODELS.get(code or 0, f"unknown type {code}")
         msg = f"connected to {model}, serial number {serial or 'unknown'}, at {self._link.where}"
-        refused = sorted(start for start, _ in self._refused)
-        fields = {"serial": serial, "model": model, "type_code": code, "refused": refused}
+        fields = {"serial": serial, "model": model, "type_code": code}
+        fields["refused"] = self._served.refused
         logs.event(_log, logging.INFO, "device", msg, **fields)
 
     def _count(self, normalized: Normalized) -> None:
-        """Count what could not be used; of each register the 1st, 10th, 100th... time is told."""
+        """Count what could not be used; of each register the 1st, 10th, 100th... time is logged."""
         for name, words in normalized.unusable.items():
             self._unusable[name] += 1
             count = self._unusable[name]

@@ -6,8 +6,8 @@ from random import Random
 import pytest
 
 from edge_agent.shared.samples import SUNGROW, decode
-from edge_agent.sources.sungrow import normalize as module
 from edge_agent.sources.sungrow.normalize import NoPower, normalize
+from edge_agent.sources.sungrow.reading import decode as decode_register
 from edge_agent.sources.sungrow.registers import (
     LIVE,
     OPTIONAL,
@@ -58,40 +58,43 @@ def test_the_server_takes_every_recording(name):
     assert problems == []
 
 
-def test_only_pv_and_load_power_make_or_break_a_sample():
+def test_only_pv_power_makes_or_breaks_a_sample():
     words = noon()
     for register in REGISTERS:
-        if register.type is not UTF8 and register.name not in ("total_dc_power", "load_power"):
+        if register.type is not UTF8 and register.name != "total_dc_power":
             sentinel = register.type.sentinel
             words.update(
                 enumerate(
                     (sentinel & 0xFFFF, sentinel >> 16)[: register.type.words], register.address
                 )
             )
-    sample = sample_of(words)
-    known = {name for name, value in sample.items() if value is not None}
-    assert known == {"device_id", "ts", "sample_count", "pv_power_w", "load_power_w"}
+    for sample in (sample_of(words), sample_of(noon(), asked=LIVE[:1])):
+        known = {name for name, value in sample.items() if value is not None}
+        strings = {"inverter_temp_c", *(name for name in sample if name.startswith("mppt"))}
+        assert known - strings == {"device_id", "ts", "sample_count", "pv_power_w"}
 
 
-@pytest.mark.parametrize(
-    ("register", "words", "address"),
-    [
-        ("total_dc_power", [0xFFFF, 0xFFFF], 5016),
-        ("total_dc_power", [20_001, 0], 5016),
-        ("load_power", [0xFFFF, 0x7FFF], 13007),
-        ("load_power", [0, 1], 13007),
-    ],
-)
-def test_without_pv_or_load_power_the_error_names_register_and_words(register, words, address):
-    with pytest.raises(
-        NoPower, match=rf"{register} at {address}: words \[{words[0]}, {words[1]}\]"
-    ):
-        sample_of(noon(**{register: words}))
+@pytest.mark.parametrize(("words", "said"), [([0xFFFF, 0xFFFF], "65535, 65535"), ([1, 1], "1, 1")])
+def test_without_pv_power_the_error_names_register_and_words(words, said):
+    with pytest.raises(NoPower, match=rf"total_dc_power at 5016: words \[{said}\]"):
+        sample_of(noon(total_dc_power=words))
+
+
+@pytest.mark.parametrize("watt", [20_500, 50_000])
+def test_pv_power_is_taken_as_far_as_the_contract_goes(watt):
+    assert sample_of(noon(total_dc_power=[watt, 0]))["pv_power_w"] == watt
 
 
 def test_power_that_was_not_read_is_said_so():
-    with pytest.raises(NoPower, match="load_power at 13007: not served"):
-        sample_of(noon(), asked=LIVE[:2])
+    with pytest.raises(NoPower, match="total_dc_power at 5016: not served"):
+        sample_of(noon(), asked=LIVE[1:])
+
+
+@pytest.mark.parametrize("words", [[0xFFFF, 0x7FFF], [0, 1]])
+def test_a_load_that_cannot_be_used_is_unknown(words):
+    sample = sample_of(noon(load_power=words))
+    assert sample["load_power_w"] is None
+    assert sample["export_power_w"] == 2094
 
 
 @pytest.mark.parametrize(("words", "watt"), [([65535, 65535], -1), ([35535, 65535], -30_001)])
@@ -102,7 +105,6 @@ def test_a_load_below_zero_is_read_with_its_sign(words, watt):
 @pytest.mark.parametrize(
     ("export", "meter", "watt"),
     [
-        ([0, 0], [500, 0], 0),
         ([65535, 65535], [500, 0], -1),
         ([0xFFFF, 0x7FFF], [500, 0], -500),
         ([0xFFFF, 0x7FFF], [65036, 65535], 500),
@@ -129,11 +131,13 @@ def test_a_lifetime_total_of_zero_is_unknown_but_a_day_or_a_power_of_zero_is_not
     totals = ("total_pv_generation", "total_import_energy", "total_export_energy")
     totals += ("total_battery_charge", "total_battery_discharge")
     zeros = {name: [0, 0] for name in (*totals, "total_dc_power")}
+    del zeros["total_pv_generation"]
     words = noon(**zeros, daily_pv_generation=[0])
     normalized = normalize(blocks_of(words), "inverter", NOW)
-    assert all(normalized.sample[name] is None for name in SUNGROW.counters)
+    unknown = {name for name in SUNGROW.counters if normalized.sample[name] is None}
+    assert unknown == {*SUNGROW.counters} - {"pv_total_kwh"}
     assert normalized.sample["pv_daily_kwh"] == normalized.sample["pv_power_w"] == 0
-    assert set(normalized.unusable) == set(totals)
+    assert set(normalized.unusable) == set(zeros) - {"total_dc_power"}
 
 
 def test_what_can_not_be_used_is_counted_with_its_words():
@@ -149,16 +153,32 @@ def test_what_can_not_be_used_is_counted_with_its_words():
     assert normalized.sample["grid_frequency_hz"] is None
 
 
-@pytest.mark.parametrize("zeros", [range(5007, 5021), range(12999, 13047)])
-def test_a_block_of_nothing_but_zeros_is_no_reading(zeros):
-    with pytest.raises(NoPower, match="nothing but zeros"):
-        sample_of(noon() | dict.fromkeys(zeros, 0))
+@pytest.mark.parametrize(
+    ("sample_words", "kwh"),
+    [({5638: 960, 13038: 96}, 9.6), ({5638: 1024}, 10.24), ({5638: 0, 13038: 102}, 10.2)],
+)
+def test_the_capacity_comes_from_the_finer_register(sample_words, kwh):
+    assert sample_of(noon() | sample_words)["battery_capacity_kwh"] == kwh
 
 
-def test_a_battery_block_of_zeros_is_a_battery_at_rest():
-    asked = ((5007, 14), (5213, 2), (12999, 48))
-    words = noon() | dict.fromkeys((5213, 5214), 0)
-    assert sample_of(words, asked=asked)["battery_power_w"] == 0
+@pytest.mark.parametrize(
+    ("words", "alarms"),
+    [
+        ({}, ""),
+        ({13050: 1 << 14, 13065: 1 << 14}, "13049.30 13065.14"),
+        ({13078: 0xFFFF, 13077: 1}, "13077.0"),
+        ({13075: 0xFFFF, 13049: 1 << 3}, ""),  # bits without a name
+        (dict.fromkeys(range(13049, 13079), 0xFFFF), None),
+        (dict.fromkeys(range(13049, 13077), 0xFFFF), ""),
+    ],
+)
+def test_the_alarms_are_the_named_bits_that_are_set(words, alarms):
+    quiet = dict.fromkeys(range(13049, 13079), 0)
+    assert sample_of(noon() | quiet | words)["alarms"] == alarms
+
+
+def test_alarms_that_were_not_read_are_unknown():
+    assert sample_of(noon(), asked=((5007, 14), (12999, 48)))["alarms"] is None
 
 
 def test_soh_above_what_the_contract_bears_is_unknown():
@@ -180,7 +200,7 @@ def test_decoding_any_number_gives_the_number_or_nothing(type_):
     register = Register("any", 0, type_, "", 1, -(2.0**31), 2.0**32)
     edges = [0, 1, top // 2 - 2, top // 2, top // 2 + 1, top - 2, top - 1, 0xFFFF, 0x7FFF]
     for raw in [*edges, *(random.randrange(top) for _ in range(2000))]:
-        value = module.decode(register, raw)
+        value = decode_register(register, raw)
         if raw == type_.sentinel:
             assert value is None
         else:
@@ -192,7 +212,7 @@ def test_a_decimal_is_the_nearest_to_what_the_device_shows():
         register = Register("any", 0, U16, "", scale, 0, 65_535)
         for raw in range(0, 65_535, 7):
             shown = f"{raw:0{digits + 1}}"
-            assert module.decode(register, raw) == float(f"{shown[:-digits]}.{shown[-digits:]}")
+            assert decode_register(register, raw) == float(f"{shown[:-digits]}.{shown[-digits:]}")
 
 
 def test_any_words_make_a_sample_the_server_takes_or_none():

@@ -85,7 +85,7 @@ def test_asking_once_prints_the_sample_of_a_captured_inverter(tmp_path):
         sample = json.loads(done.stdout)
         told = expected(CAPTURE)
         assert {name: sample.get(name) for name in told} == told | {"ts": sample["ts"]}
-        simulator.refused = [range(13007, 13009)]
+        simulator.refused = [range(5016, 5018)]
         done = agent.ask("--once")
     assert (done.returncode, done.stdout) == (69, "")
-    assert "load_power at 13007" in done.stderr
+    assert "total_dc_power at 5016" in done.stderr

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.sungrow import NOON, expected, failure, inverter, source, words_of
 
-POLL = [(5007, 14), (5213, 29), (12999, 48), (5600, 39)]
+POLL = [(5007, 14), (5213, 29), (12999, 80), (5600, 39)]
 IDENTITY = (4989, 13)
 SAMPLE = expected(NOON)
 
@@ -47,10 +47,11 @@ def test_only_input_registers_are_read():
 @pytest.mark.parametrize(
     ("refused", "instead", "lost"),
     [
-        (range(12999, 13000), [(13001, 46)], {"running_state"}),
+        (range(12999, 13000), [(13001, 46), (13049, 30)], {"running_state"}),
+        (range(13049, 13079), [(12999, 48)], set()),
         (range(13001, 13002), [(13007, 22), (13030, 17)], {"running_state", "pv_daily_kwh"}),
         (range(5241, 5242), [(5213, 2)], {"grid_frequency_hz"}),
-        (range(5213, 5215), [(5241, 1)], {"battery_power_w"}),
+        (range(5213, 5215), [(5241, 1)], set()),
         (range(5007, 5008), [(5010, 4), (5016, 2)], {"inverter_temp_c"}),
         (range(5600, 5639), [], set()),
         (range(4989, 4999), [], set()),
@@ -69,7 +70,7 @@ def test_a_refused_block_is_split_or_left_out_and_remembered(refused, instead, l
         "what is refused is not asked again"
     )
     if lost is not None:
-        missing = {name for name, value in first.items() if value is None}
+        missing = {name for name, value in first.items() if value is None} - {"alarms"}
         assert lost <= missing
         assert missing - lost <= {"pv_total_kwh", "running_state"}
         assert all(first[name] == SAMPLE[name] for name in set(first) - missing)
@@ -85,19 +86,27 @@ def test_a_new_connection_asks_again_for_what_was_refused():
         assert made.read() == SAMPLE
 
 
-def test_without_load_the_warning_names_the_register_and_a_new_connection_is_tried():
+def test_without_pv_power_the_warning_names_the_register_and_a_new_connection_is_tried():
     with inverter() as simulator, source(simulator.port) as made:
-        simulator.refused = [range(13007, 13009)]
+        simulator.refused = [range(5016, 5018)]
         for wait_s in (None, None, 5):
             error = failure(made)
-            assert "load_power at 13007: not served" in str(error)
+            assert "total_dc_power at 5016: not served" in str(error)
             assert error.wait_s == wait_s
         simulator.refused = []
         assert made.read() == SAMPLE
         assert simulator.connections == 2
 
 
-@pytest.mark.parametrize("code", [4, 6])
+def test_load_that_is_not_served_does_not_cost_the_sun():
+    with inverter() as simulator, source(simulator.port) as made:
+        simulator.refused = [range(13007, 13009)]
+        sample = made.read()
+    assert (sample["load_power_w"], sample["pv_power_w"]) == (None, SAMPLE["pv_power_w"])
+    assert sample["battery_soc_pct"] == SAMPLE["battery_soc_pct"]
+
+
+@pytest.mark.parametrize("code", [4, 5, 6, 8, 10, 11])
 def test_a_busy_dongle_is_asked_once_more_on_the_same_connection(code):
     with inverter() as simulator, source(simulator.port) as made:
         simulator.exceptions = [code]
@@ -112,7 +121,8 @@ def test_a_block_that_stays_busy_is_unknown_this_time_only():
     with inverter() as simulator, source(simulator.port) as made:
         simulator.exceptions = [0, 6, 6]
         sample = made.read()
-        assert sample["battery_power_w"] is None
+        assert sample["grid_frequency_hz"] is None
+        assert sample["battery_power_w"] == SAMPLE["battery_power_w"], "the older figure has it"
         assert sample["load_power_w"] == SAMPLE["load_power_w"]
         assert made.read() == SAMPLE
 
@@ -127,31 +137,11 @@ def test_a_dongle_that_stays_busy_gives_no_sample_and_keeps_its_connection():
         assert simulator.connections == 1
 
 
-def test_a_dongle_that_goes_silent_at_the_meter_is_read_without_it(caplog):
-    with inverter() as simulator, source(simulator.port) as made:
-        simulator.hang = lambda request: request.address == 5600
-        for _ in range(4):
-            assert made.read() == SAMPLE
-        assert (5600, 39) not in asked(simulator)[-4:]
-        assert simulator.connections == 4
-    assert len(events(caplog, "block_left_out")) == 1
-    assert len(events(caplog, "device")) == 1
-
-
-def test_a_dongle_that_hangs_up_when_it_is_asked_who_it_is_is_read_all_the_same(caplog):
-    with inverter() as simulator, source(simulator.port) as made:
-        simulator.hang = lambda request: request.address == 4989
-        for _ in range(4):
-            assert made.read() == SAMPLE
-    assert len(events(caplog, "block_left_out")) == 1
-    assert [record.fields["model"] for record in events(caplog, "device")] == ["unknown type None"]
-
-
 def test_a_block_that_is_too_long_for_a_firmware_is_split():
     with inverter() as simulator, source(simulator.port) as made:
         simulator.exceptions = [0, 0, 3]
         assert made.read()["load_power_w"] == SAMPLE["load_power_w"]
-        assert asked(simulator)[2:4] == [POLL[2], (13001, 46)]
+        assert asked(simulator)[2:4] == [POLL[2], (12999, 48)]
 
 
 def test_unusable_values_are_logged_the_first_and_the_tenth_time_only(caplog):

@@ -1,0 +1,125 @@
+"""Which words of a poll are to be believed: each is judged by the rest before it is used.
+
+A WiNet-S says 0 for what it does not know: an absent battery, a meter that does not answer, a
+register its firmware does not serve, now and then nearly a whole block. Such a 0 looks like a
+reading. What gives it away is what cannot be 0 at the same time. Figures are from real dumps.
+"""
+
+from collections.abc import Iterator
+
+from edge_agent.sources.sungrow.reading import Blocks, Reading
+from edge_agent.sources.sungrow.registers import (
+    METER_SILENT,
+    NEVER_ZERO,
+    OFF_GRID_STATES,
+    PHASE_VOLTAGE,
+)
+
+BALANCE_TOLERANCE_W = 60.0  # active power = load + export, on every dump within about 50 W
+METER_TOLERANCE_W = 100.0  # the meter is read in another reply, a moment later
+STRING_TOLERANCE = 0.3  # voltage times current, both in coarse steps, against the PV power
+
+BATTERY = (
+    "battery_power",
+    "battery_power_legacy",
+    "battery_soc",
+    "battery_soh",
+    "battery_temperature",
+)
+STRINGS = ("mppt1_voltage", "mppt1_current", "mppt2_voltage", "mppt2_current")
+
+
+def believed_blocks(blocks: Blocks) -> dict[int, list[int]]:
+    """The blocks without those that are nothing but zeros around a few words."""
+    whole = Reading(blocks)
+    return {
+        start: list(words)
+        for start, words in blocks.items()
+        if not _stutters(start, words) and not (_holds_grid(start, words) and _grid_lost(whole))
+    }
+
+
+def contradicted(reading: Reading) -> set[str]:
+    """The registers that the rest of the poll contradicts."""
+    return {*_grid_side(reading), *_battery(reading), *_solar(reading)}
+
+
+def _stutters(start: int, words: list[int]) -> bool:
+    """Whether all lifetime counters of a block are 0, or all of a block that never is."""
+    counters = [place - start for place in NEVER_ZERO if 0 <= place - start < len(words) - 1]
+    zero = not any(words[place] or words[place + 1] for place in counters)
+    if len(counters) >= 3:  # fewer may be those of a battery that is not there
+        return zero
+    never = counters or _holds_grid(start, words)
+    return bool(never) and not any(words)
+
+
+def _holds_grid(start: int, words: list[int]) -> bool:
+    return start <= PHASE_VOLTAGE < start + len(words)
+
+
+def _grid_lost(whole: Reading) -> bool:
+    """Whether the grid has a frequency but no voltage, which also an outage does not explain."""
+    if whole.number("phase_a_voltage") != 0 or not whole.number("grid_frequency"):
+        return False
+    if whole.number("running_state") in OFF_GRID_STATES:
+        return False
+    return not whole.number("total_dc_power") or not _strings_agree(whole)
+
+
+def _strings_agree(reading: Reading) -> bool:
+    first_v, first_a, second_v, second_a = (reading.number(name) or 0 for name in STRINGS)
+    pv = reading.number("total_dc_power") or 0
+    return abs(first_v * first_a + second_v * second_a - pv) <= STRING_TOLERANCE * pv
+
+
+def _grid_side(reading: Reading) -> Iterator[str]:
+    """Judge load and export, which die with the meter, by the active power and the meter."""
+    load, export = reading.number("load_power"), reading.number("export_power")
+    active, bought = reading.number("total_active_power"), reading.number("meter_active_power")
+    if not reading.in_one_reply("total_active_power", "load_power"):
+        active = None  # they would be of two moments
+    sold = export or (-bought if bought else export)
+    if load == 0 and not (sold and active is not None and _close(active, sold)):
+        yield "load_power"  # no house takes nothing; a second source behind the meter may feed it
+    if export != 0:
+        return
+    if bought:
+        dead = abs(bought) > METER_TOLERANCE_W
+    elif dead := _meter_silent(reading):
+        yield "load_power"  # without a meter it mirrors the active power
+    if dead or not load or (active is not None and not _close(active, load)):
+        yield "export_power"
+
+
+def _close(one: float, other: float) -> bool:
+    return abs(one - other) <= BALANCE_TOLERANCE_W
+
+
+def _meter_silent(reading: Reading) -> bool:
+    address, bit = METER_SILENT
+    word = reading.raw(address, 2)
+    return word is not None and word != 0xFFFF_FFFF and bool(word >> bit & 1)
+
+
+def _battery(reading: Reading) -> Iterator[str]:
+    """Judge what is said of the battery by whether there is one.
+
+    A flat pack has a state of charge of 0, but never a voltage or a state of health of 0.
+    """
+    voltage, soc, soh = (
+        reading.number(name) for name in ("battery_voltage", "battery_soc", "battery_soh")
+    )
+    if not soc and (voltage == 0 or not (voltage or soh)):
+        # Unknown is not absent, but then a power of 0 is no proof of a battery at rest either.
+        yield from (name for name in BATTERY if voltage == 0 or not reading.number(name))
+    elif soh == 0:
+        yield from (name for name in BATTERY[2:] if not reading.number(name))
+
+
+def _solar(reading: Reading) -> Iterator[str]:
+    """Judge the strings by the power they give, and the yield of the day by that of all days."""
+    if (reading.number("total_dc_power") or 0) > 0 and not any(map(reading.number, STRINGS)):
+        yield from STRINGS
+    if not reading.number("total_pv_generation") and reading.number("daily_pv_generation") == 0:
+        yield "daily_pv_generation"
