@@ -9,7 +9,7 @@ from flask import Flask
 def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     """Build the app; raises InvalidSettings. It connects to its servers on the first request."""
     # Here, so that the modules that need only a part of the package do not load all of it.
-    from api_server import config
+    from api_server import config, pages
     from api_server.data.agents import Agents
     from api_server.data.cache import Cache
     from api_server.data.database import Store
@@ -39,4 +39,5 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     app.after_request(lambda answer: bodies.drop_after(answer, settings.max_request_bytes))
     for module in (ingest, realtime, devices, series, balance, capacity, energy, health):
         app.register_blueprint(module.blueprint)
+    pages.register(app)
     return app

@@ -54,15 +54,12 @@ class Cache:
         return self._ask(lambda server: server.get(_key(device_id)))
 
     def lease(self, device_id: str) -> str | None:
-        """Ask for the right to fill an empty key; None if another has it."""
-        lease = json.dumps({"lease": secrets.token_hex(8)})
-        taken = self._ask(lambda server: server.set(_key(device_id), lease, nx=True, px=LEASE_MS))
-        return lease if taken else None
+        """Ask for the right to keep a device's latest sample; None if another has it."""
+        return self.claim(_key(device_id))
 
     def fill(self, device_id: str, lease: str, sample: bytes) -> None:
         """Keep the latest sample of a device for a moment, unless a newer one has come since."""
-        key = _key(device_id)
-        self._ask(lambda server: server.eval(FILL, 1, key, lease, sample, self._ttl_s))
+        self.replace(_key(device_id), lease, sample, self._ttl_s)
 
     def forget(self, device_id: str) -> None:
         """Drop what is cached of a device: it has newer samples."""
@@ -75,6 +72,16 @@ class Cache:
     def keep(self, key: str, value: str, seconds: int) -> None:
         """Keep a value for a while."""
         self._ask(lambda server: server.set(key, value, ex=seconds))
+
+    def claim(self, key: str) -> str | None:
+        """Ask for the right to fill an empty key; None if another has it."""
+        lease = json.dumps({"lease": secrets.token_hex(8)})
+        taken = self._ask(lambda server: server.set(key, lease, nx=True, px=LEASE_MS))
+        return lease if taken else None
+
+    def replace(self, key: str, old: str | bytes, value: str | bytes, seconds: int) -> None:
+        """Keep a value for a while, if the key still holds the old one."""
+        self._ask(lambda server: server.eval(FILL, 1, key, old, value, seconds))
 
     def drop(self, key: str) -> None:
         """Forget what was kept under a key."""

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from flask import Blueprint, current_app
+from flask import Blueprint, current_app, request
 
 from api_server.data.database import DatabaseUnavailable
 from api_server.migrations import migrate
-from api_server.web.errors import RETRY_AFTER_S
+from api_server.web.errors import RETRY_AFTER_S, Answer
 from edge_agent import __version__
 
 blueprint = Blueprint("health", __name__)
@@ -15,8 +15,11 @@ NAMED = {"service": "sunspool", "version": __version__}
 
 
 @blueprint.get("/")
-def root() -> dict[str, str]:
-    """That this is Sunspool, whatever state it is in."""
+def root() -> dict[str, str] | Answer:
+    """That this is Sunspool, whatever state it is in; a browser is sent to its pages."""
+    # Named, not met by a pattern: curl accepts everything.
+    if any(name == "text/html" and quality > 0 for name, quality in request.accept_mimetypes):
+        return Answer(status=303, headers={"Location": "/ui/", "Vary": "Accept"})
     return {"status": "ok", **NAMED}
 
 

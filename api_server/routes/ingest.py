@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, current_app, g
 
 from api_server.config import Device, Settings
-from api_server.data import capacity
+from api_server.data import capacity, curve
 from api_server.data.samples import insert
 from api_server.web import bodies
 from api_server.web.errors import problem
@@ -96,8 +96,10 @@ def _store(device: Device, columns: dict[str, list[Any]], received: int) -> dict
         inserted = insert(store, KINDS[device.kind], columns)
         cache = current_app.extensions["cache"]
         cache.forget(device.device_id)
+        oldest, now = min(columns["ts"]), datetime.now(UTC)
+        curve.outdate(cache, device.device_id, oldest, now)
         if device.kind == P1.name:
-            capacity.outdate(cache, device.device_id, min(columns["ts"]), datetime.now(UTC))
+            capacity.outdate(cache, device.device_id, oldest, now)
     counts = {"inserted": inserted, "received": received, "duplicates": received - inserted}
     logs.event(log, logging.INFO, "ingest", "samples stored", device=device.device_id, **counts)
     return counts

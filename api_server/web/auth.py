@@ -21,7 +21,7 @@ class Caller:
 
 def register(app: Flask, settings: Settings) -> None:
     """Before anything else of a /v1 request: know the caller, or end it with 401 or 429."""
-    callers = _callers(settings)
+    callers = app.extensions["callers"] = _callers(settings)
 
     @app.before_request
     def require_token() -> None:
@@ -33,7 +33,7 @@ def register(app: Flask, settings: Settings) -> None:
         caller = callers.get(known) if scheme.lower() == "bearer" else None
         if caller is None:
             if token:
-                limits.count_failed_login(_address())
+                limits.count_failed_login(address())
             detail = "A valid token is needed: Authorization: Bearer <token>"
             problem(401, detail, WWW_Authenticate="Bearer")
         limits.count_request(known)
@@ -54,7 +54,7 @@ def _callers(settings: Settings) -> dict[bytes, Caller]:
     return readers | writers
 
 
-def _address() -> str:
+def address() -> str:
     """Where the request comes from; the proxy on this machine says it in its last entry."""
     if request.remote_addr in (None, "", "127.0.0.1", "::1") and request.access_route:
         return request.access_route[-1]

@@ -1,0 +1,122 @@
+"""Today's power of a house per 5 minutes, for which closed periods are read only once.
+
+They are kept in Redis per device; whoever takes in samples of one of them has it forgotten.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from api_server.data import battery as battery_of
+from api_server.data.cache import Cache
+from api_server.data.database import Store
+from api_server.devices import Site
+from edge_agent.shared.samples import P1, SUNGROW, Kind
+
+PERIOD = timedelta(minutes=5)
+LATE = timedelta(seconds=60)  # samples of a period still come for so long, as a matter of course
+KEPT_S = 3600
+GAUGES = {
+    P1.name: ("power_w",),
+    SUNGROW.name: ("pv_power_w", "battery_power_w", "battery_soc_pct"),
+}
+_READ = """
+SELECT extract(epoch FROM date_bin('5 minutes', ts, '2020-01-01T00:00:00Z'))::bigint AS period,
+    {means}
+FROM {kind}_samples WHERE device_id = %s AND ts >= %s AND ts < %s GROUP BY 1
+"""
+_MEANS = {
+    P1.name: "avg({0})::double precision",
+    SUNGROW.name: "sum({0} * sample_count) / sum(sample_count) FILTER (WHERE {0} IS NOT NULL)",
+}
+
+# The means of a device by the start of each period, in seconds since 1970.
+Means = dict[int, list[float | None]]
+
+
+def read(
+    store: Store, cache: Cache, site: Site, start: datetime, now: datetime
+) -> list[dict[str, Any]]:
+    """Each period since `start` in which a device of the site sent something, oldest first.
+
+    `home_power_w` is what the others leave, unknown where one of them is.
+    """
+    meter = _means(store, cache, P1, site.meter, start, now)
+    inverters = [_inverter(store, cache, one, start, now) for one in site.inverters]
+    seconds = sorted(meter.keys() | {second for one in inverters for second in one})
+    return [_join(second, meter, inverters) for second in seconds]
+
+
+def _inverter(store: Store, cache: Cache, device_id: str, start: datetime, now: datetime) -> Means:
+    """The means of an inverter; 0 W of a battery that it does not have."""
+    means = _means(store, cache, SUNGROW, device_id, start, now)
+    unknown = means and all(battery is None for _, battery, _ in means.values())
+    if unknown and not store.run(lambda cursor: battery_of.is_told(cursor, device_id)):
+        return {second: [pv, 0.0, charge] for second, (pv, _, charge) in means.items()}
+    return means
+
+
+def outdate(cache: Cache, device_id: str, oldest: datetime, now: datetime) -> None:
+    """Forget the closed periods of a device, if samples of them have come."""
+    if oldest < _open(now):
+        cache.drop(f"curve:{device_id}")
+
+
+def _open(now: datetime) -> datetime:
+    """When the first period begins that samples may still come to."""
+    seconds = int((now - LATE).timestamp()) // 300 * 300
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _means(
+    store: Store, cache: Cache, kind: Kind, device_id: str, start: datetime, now: datetime
+) -> Means:
+    key, closed_until = f"curve:{device_id}", max(_open(now), start)
+    text = cache.recall(key)
+    until, means = _recall(text, start)
+    # It is kept only if nobody has had it forgotten since before the database is asked.
+    claim = (text or cache.claim(key)) if until < closed_until else None
+    means |= store.run(lambda cursor: _read(cursor, kind, device_id, until, now + PERIOD))
+    if claim:
+        closed = {second: one for second, one in means.items() if second < closed_until.timestamp()}
+        kept = {"start": start.timestamp(), "until": closed_until.timestamp(), "means": closed}
+        cache.replace(key, claim, json.dumps(kept), KEPT_S)
+    return means
+
+
+def _read(cursor: Any, kind: Kind, device_id: str, since: datetime, until: datetime) -> Means:
+    means = ", ".join(_MEANS[kind.name].format(name) for name in GAUGES[kind.name])
+    cursor.execute(_READ.format(means=means, kind=kind.name), (device_id, since, until))
+    return {row[0]: list(row[1:]) for row in cursor.fetchall()}
+
+
+def _recall(text: bytes | None, start: datetime) -> tuple[datetime, Means]:
+    """Until when the periods of the day are kept, and their means; of no other day."""
+    try:
+        kept = json.loads(text or "")
+        if kept["start"] == start.timestamp():
+            means = {int(second): list(values) for second, values in kept["means"].items()}
+            return datetime.fromtimestamp(kept["until"], UTC), means
+    except (ValueError, TypeError, LookupError, AttributeError):
+        pass
+    return start, {}
+
+
+def _join(second: int, meter: Means, inverters: list[Means]) -> dict[str, Any]:
+    grid = meter.get(second, [None])[0]
+    told = [one.get(second, [None, None, None]) for one in inverters]
+    pv, battery = _sum([one[0] for one in told]), _sum([one[1] for one in told])
+    charges = [one[2] for one in told if one[2] is not None]
+    home = _sum([pv, None if battery is None else -battery, grid])
+    return {
+        "start": datetime.fromtimestamp(second, UTC),
+        "pv_power_w": pv,
+        "battery_power_w": battery,
+        "grid_power_w": grid,
+        "home_power_w": home if home is None else max(home, 0.0),
+        "battery_soc_pct": sum(charges) / len(charges) if charges else None,
+    }
+
+
+def _sum(values: list[float | None]) -> float | None:
+    return None if None in values else sum(values)

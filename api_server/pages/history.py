@@ -1,0 +1,166 @@
+"""What was: bars of a day, a month, a year or all, and the same as a table and as CSV."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from flask import Response, current_app, request
+
+from api_server.data import balance, frames, periods
+from api_server.data.frames import Frame
+from api_server.devices import Site
+from api_server.pages import formats, page
+from api_server.pages.languages import Language
+from api_server.pages.page import blueprint
+from api_server.pages.svg import bars
+from api_server.web import auth, csv
+from api_server.web.errors import problem
+
+FRAMES = {"day": "hour", "month": "day", "year": "month", "all": "month"}
+INSIDE = {"month": "day", "year": "month", "all": "month"}  # what a bar of a frame leads to
+FIELDS = (
+    *(field for _, field in (*bars.SOURCES, *bars.USES)),
+    "self_sufficiency_pct",
+    "self_consumption_pct",
+)
+COLUMNS = (
+    "bucket",
+    "pv_kwh",
+    "grid_import_kwh",
+    "grid_export_kwh",
+    "charge_kwh",
+    "discharge_kwh",
+    "consumption_kwh",
+    "self_sufficiency_pct",
+    "self_consumption_pct",
+    "clamped",
+    "inverter_import_kwh",
+    "inverter_export_kwh",
+    "complete",
+)
+LENGTHS = {"day": 10, "month": 7, "year": 4}  # of a date that names one
+
+
+@blueprint.get("/history")
+def history() -> Response:
+    """The page of one frame."""
+    site = page.find_site()
+    if site is None:
+        return page.nothing()
+    now = datetime.now(UTC)
+    frame, found = _ask(site, now)
+    language, day = page.language(), frame.day or now.astimezone(page.zone()).date()
+    rows = [
+        (bucket, _label(language, bucket, frame.width, found["series"]), _inside(bucket, frame))
+        for bucket in found["series"]
+    ]
+    return page.render(
+        "history.html",
+        tab="history",
+        site=site,
+        sites=list(auth.readable_sites()),
+        balance=found,
+        title=_title(language, frame.name, day),
+        width=frame.width,
+        fields=FIELDS,
+        rows=rows,
+        bars=_draw(language, frame, rows),
+        frames=list(_frames(frame.name, day)),
+        csv=page.address("history_csv", frame=frame.name, date=_date(frame.name, day)),
+        **_steps(frame.name, day, now.astimezone(page.zone()).date()),
+    )
+
+
+@blueprint.get("/history.csv")
+def history_csv() -> Response:
+    """The buckets of a frame as a file."""
+    site = page.find_site()
+    if site is None:
+        problem(404, "There is no site.")
+    _, found = _ask(site, datetime.now(UTC))
+    date = request.args.get("date", "all")
+    return csv.answer(COLUMNS, found["series"], f"sunspool-{site.name}-{date}.csv")
+
+
+def _ask(site: Site, now: datetime) -> tuple[Frame, dict[str, Any]]:
+    """The frame that the request names, a day unless it does, and what is known of it."""
+    try:
+        frame = frames.parse(FRAMES, {"frame": "day", **_asked()})
+        return frame, balance.answer(current_app.extensions["store"], site, frame, page.zone(), now)
+    except (frames.BadFrame, frames.TooManyBuckets) as error:
+        problem(422, str(error))
+
+
+def _asked() -> dict[str, str]:
+    return {name: request.args[name] for name in ("frame", "date") if name in request.args}
+
+
+def _date(frame: str, day: date) -> str | None:
+    """A day as the `date` of a frame."""
+    return day.isoformat()[: LENGTHS[frame]] if frame in LENGTHS else None
+
+
+def _frames(chosen: str, day: date) -> Iterator[tuple[str, str]]:
+    """Every frame with the address of its period that the day lies in."""
+    for name in FRAMES:
+        yield name, page.address("history", frame=name, date=_date(name, day))
+
+
+def _steps(frame: str, day: date, today: date) -> dict[str, str | None]:
+    """Where the periods before and after are; none where no sample can be."""
+    if frame == "all":
+        return {"earlier": None, "later": None}
+    first = periods.floor(day, frame)
+    before, after = periods.floor(first - timedelta(days=1), frame), periods.after(first, frame)
+    return {
+        "earlier": page.address("history", frame=frame, date=_date(frame, before)),
+        "later": page.address("history", frame=frame, date=_date(frame, after))
+        if after <= today
+        else None,
+    }
+
+
+def _title(language: Language, frame: str, day: date) -> str:
+    if frame == "day":
+        return formats.day(language, day)
+    if frame == "month":
+        return formats.month(language, day)
+    return str(day.year) if frame == "year" else language.words["frame_all"]
+
+
+def _label(language: Language, bucket: dict[str, Any], width: str, series: list[Any]) -> str:
+    """What a bucket is called; an hour that comes twice is told which one it is."""
+    start = datetime.fromisoformat(bucket["bucket"])
+    if width == "month":
+        return formats.month(language, start)
+    if width == "day":
+        return formats.short_day(language, start)
+    name = formats.clock(start)
+    twins = [one["bucket"] for one in series if one["bucket"][:16] == bucket["bucket"][:16]]
+    if len(twins) > 1:
+        which = "twice_first" if bucket["bucket"] == twins[0] else "twice_second"
+        name += f" {language.words[which]}"
+    return name
+
+
+def _inside(bucket: dict[str, Any], frame: Frame) -> str | None:
+    """The address of what a bucket is made of."""
+    inside = INSIDE.get(frame.name)
+    start = datetime.fromisoformat(bucket["bucket"]).date()
+    return inside and page.address("history", frame=inside, date=_date(inside, start))
+
+
+def _draw(language: Language, frame: Frame, rows: list[tuple[dict[str, Any], str, Any]]) -> str:
+    every = {"hour": 3, "day": 5, "month": max(1, -(-len(rows) // 12))}[frame.width]
+    short = []
+    for number, (bucket, _, _) in enumerate(rows):
+        start = datetime.fromisoformat(bucket["bucket"])
+        text = {
+            "hour": formats.clock(start),
+            "day": str(start.day),
+            "month": language.months_short[start.month - 1],
+        }[frame.width]
+        short.append(text if number % every == 0 else "")
+    targets = {bucket["bucket"]: (target, label) for bucket, label, target in rows if target}
+    buckets = [bucket for bucket, _, _ in rows]
+    return bars.draw(language, buckets, short, lambda bucket: targets.get(bucket["bucket"]))
