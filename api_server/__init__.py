@@ -21,6 +21,7 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
         health,
         ingest,
         realtime,
+        samples,
         series,
     )
     from api_server.web import auth, bodies, cors, errors
@@ -37,7 +38,17 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     cors.register(app, settings.cors_origins)
     auth.register(app, settings)
     app.after_request(lambda answer: bodies.drop_after(answer, settings.max_request_bytes))
-    for module in (ingest, realtime, devices, series, balance, capacity, energy, health):
+    for module in (
+        ingest,
+        realtime,
+        samples,
+        devices,
+        series,
+        balance,
+        capacity,
+        energy,
+        health,
+    ):
         app.register_blueprint(module.blueprint)
     pages.register(app)
     return app

@@ -1,0 +1,46 @@
+"""The program that copies samples out of PostgreSQL: a process of its own, since COPY and the
+deadlines of the API's own connections exclude each other.
+
+It reads one JSON object from stdin, `{"url", "count", "copy", "values"}`, and writes to stdout a
+line with the number of rows, counted in the same snapshot, then what COPY writes. It ends with 0
+when all is written, with BUSY when two others are at work on this database, else with 1.
+"""
+
+import json
+import sys
+
+import psycopg2
+
+BUSY = 75
+PLACES = (7_395_021_001, 7_395_021_002)  # advisory locks: so many copy at a time, of all servers
+
+
+def main() -> int:
+    """Copy what stdin asks for; returns the exit code."""
+    asked = json.load(sys.stdin)
+    connection = psycopg2.connect(asked["url"], fallback_application_name="sunspool-export")
+    connection.set_session("REPEATABLE READ", readonly=True)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SET LOCAL timezone = 'UTC'")
+        if not any(_take(cursor, place) for place in PLACES):
+            return BUSY
+        cursor.execute(asked["count"], asked["values"])
+        sys.stdout.write(f"{cursor.fetchone()[0]}\n")
+        sys.stdout.flush()
+        query = cursor.mogrify(asked["copy"], asked["values"]).decode()
+        cursor.copy_expert(query, sys.stdout.buffer, size=1 << 16)
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _take(cursor: psycopg2.extensions.cursor, place: int) -> bool:
+    cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (place,))
+    return cursor.fetchone()[0]
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (psycopg2.Error, OSError) as error:
+        print(type(error).__name__, file=sys.stderr)  # noqa: T201 - its words may hold a password
+        sys.exit(1)
