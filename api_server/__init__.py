@@ -13,6 +13,7 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     from api_server.data.agents import Agents
     from api_server.data.cache import Cache
     from api_server.data.database import Store
+    from api_server.data.gauges import Gauges
     from api_server.routes import (
         balance,
         capacity,
@@ -20,11 +21,13 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
         energy,
         health,
         ingest,
+        metrics,
         realtime,
         samples,
         series,
     )
     from api_server.web import auth, bodies, cors, errors
+    from api_server.web.metrics import Metrics
 
     settings = config.load(environ)
     app = Flask("api_server", static_folder=None)
@@ -33,7 +36,10 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     app.config["SETTINGS"] = settings
     store = app.extensions["store"] = Store(settings.database_url)
     cache = app.extensions["cache"] = Cache(settings.redis_url, settings.cache_ttl_s)
-    app.extensions["agents"] = Agents(store, cache)
+    agents = app.extensions["agents"] = Agents(store, cache)
+    metrics_ = app.extensions["metrics"] = Metrics()
+    app.extensions["gauges"] = Gauges(store, cache, agents, settings.device_tokens.values())
+    metrics_.register(app)
     errors.register(app)
     cors.register(app, settings.cors_origins)
     auth.register(app, settings)
@@ -48,6 +54,7 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
         capacity,
         energy,
         health,
+        metrics,
     ):
         app.register_blueprint(module.blueprint)
     pages.register(app)

@@ -9,6 +9,7 @@ import sys
 
 from api_server.config import load
 from api_server.migrations.migrate import SchemaProblem, check
+from api_server.web.metrics import PLACES
 from edge_agent.shared import logs
 from edge_agent.shared.environment import InvalidSettings
 
@@ -59,9 +60,26 @@ def on_starting(server):
     except SchemaProblem as error:
         logs.event(_log, logging.ERROR, "wrong_schema", str(error))
         sys.exit(WRONG_SETTINGS)
+    PLACES.start()
     logs.event(_log, logging.INFO, "start", "the API starts", settings=settings.shown())
+
+
+def pre_fork(server, worker):
+    """In the master, before each worker."""
+    PLACES.take(worker.age)
+
+
+def post_fork(server, worker):
+    """In the worker, before the app is made."""
+    PLACES.settle(worker.age)
+
+
+def child_exit(server, worker):
+    """In the master, when a worker has ended."""
+    PLACES.leave(worker.age)
 
 
 def on_exit(server):
     """In the master, when all workers have ended."""
+    PLACES.stop()
     logs.event(_log, logging.INFO, "stop", "the API has stopped")

@@ -23,6 +23,12 @@ SELECT device_id, ts FROM unnest(%s) AS device (device_id), LATERAL (
 ) AS newest
 """
 
+_NEWEST_OF = """
+SELECT one.device_id, sample.ts, {names} FROM unnest(%s::text[]) AS one (device_id), LATERAL (
+    SELECT * FROM {table} WHERE device_id = one.device_id ORDER BY ts DESC LIMIT 1
+) AS sample
+"""
+
 
 def insert(store: Store, kind: Kind, columns: dict[str, list[Any]]) -> int:
     """Store samples of one device, given as one list per column, and commit; how many are new.
@@ -80,6 +86,16 @@ def _spans(now: datetime) -> list[tuple[Any, Any]]:
     """Where to look for the newest sample, one after the other: first in few chunks."""
     known = [(now - recent, now) for recent in RECENT]
     return [*known, ("-infinity", now), (now, "infinity")]
+
+
+def newest_of(
+    cursor: Any, kind: str, device_ids: list[str], fields: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
+    """The time and some fields of the newest sample of many devices of a kind, by device."""
+    names = ", ".join(f"sample.{field}" for field in fields)
+    cursor.execute(_NEWEST_OF.format(names=names, table=f"{kind}_samples"), (device_ids,))
+    columns = ("ts", *fields)
+    return {row[0]: dict(zip(columns, row[1:], strict=True)) for row in cursor.fetchall()}
 
 
 def _by_time(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:

@@ -36,8 +36,12 @@ def ingest() -> dict[str, int]:
         problem(403, "This token may not write samples of that device.")
     columns, problems = decode(KINDS[device.kind], samples, now)
     if problems:
+        current_app.extensions["metrics"].count_samples(device.device_id, rejected=len(samples))
         problem(422, _details(problems, samples, KINDS[device.kind]))
     counts = _store(device, columns, len(samples))
+    current_app.extensions["metrics"].count_samples(
+        device.device_id, inserted=counts["inserted"], duplicate=counts["duplicates"]
+    )
     current_app.extensions["agents"].keep(device.device_id, body, now)
     return counts
 
