@@ -13,9 +13,9 @@ from api_server.data import samples
 from api_server.data.agents import Agents
 from api_server.data.cache import Cache
 from api_server.data.database import DatabaseUnavailable, Store
+from edge_agent.shared.samples import KINDS
 
 FRESH_S = 5.0
-ANSWER_S = 2.0
 WAIT_S = 0.5  # a scrape waits no longer for a slow database: it gets what is known
 RANGE = 500  # devices in one statement
 SILENT_S = 60.0  # a power of a device that is silent for longer is not known
@@ -67,11 +67,8 @@ class Gauges:
                 ids = [device.device_id for device in self._devices if device.kind == kind]
                 for first in range(0, len(ids), RANGE):
                     some = ids[first : first + RANGE]
-                    newest |= self._store.run(
-                        lambda cursor, kind=kind, some=some: samples.newest_of(
-                            cursor, kind, some, FIELDS[kind]
-                        ),
-                        ANSWER_S,
+                    newest |= samples.newest_of(
+                        self._store, KINDS[kind], some, FIELDS[kind], datetime.now(UTC)
                     )
             self._newest = newest
             self._reports = self._agents.read([device.device_id for device in self._devices])

@@ -16,17 +16,11 @@ SELECT %s, new.* FROM unnest({arrays}) AS new ON CONFLICT DO NOTHING RETURNING t
 _NEWEST = """
 SELECT {names} FROM {table} WHERE device_id = %s AND ts > %s AND ts <= %s ORDER BY ts DESC LIMIT 1
 """
-_NEWEST_TIMES = """
-SELECT device_id, ts FROM unnest(%s) AS device (device_id), LATERAL (
-    SELECT ts FROM {table} AS sample
+_NEWEST_OF = """
+SELECT device.device_id, newest.* FROM unnest(%s) AS device (device_id), LATERAL (
+    SELECT {names} FROM {table} AS sample
     WHERE sample.device_id = device.device_id AND ts > %s AND ts <= %s ORDER BY ts DESC LIMIT 1
 ) AS newest
-"""
-
-_NEWEST_OF = """
-SELECT one.device_id, sample.ts, {names} FROM unnest(%s::text[]) AS one (device_id), LATERAL (
-    SELECT * FROM {table} WHERE device_id = one.device_id ORDER BY ts DESC LIMIT 1
-) AS sample
 """
 
 
@@ -64,19 +58,23 @@ def newest(store: Store, kind: Kind, device_id: str, now: datetime) -> dict[str,
     return dict(zip(kind.columns, row, strict=True)) if row else None
 
 
-def newest_times(
-    store: Store, kind: Kind, device_ids: list[str], now: datetime
-) -> dict[str, datetime]:
-    """When the newest sample of each device was taken, by the same rule; no entry without one."""
+def newest_of(
+    store: Store, kind: Kind, device_ids: list[str], fields: tuple[str, ...], now: datetime
+) -> dict[str, dict[str, Any]]:
+    """`ts` and some fields of the newest sample of each device, by the same rule; no entry
+    without one."""
+    names = ("ts", *fields)
+    query = _NEWEST_OF.format(names=", ".join(names), table=f"{kind.name}_samples")
 
-    def work(cursor: Any) -> dict[str, datetime]:
-        found: dict[str, datetime] = {}
+    def work(cursor: Any) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
         for span in _spans(now):
             missing = [device_id for device_id in device_ids if device_id not in found]
             if not missing:
                 break
-            cursor.execute(_sql(_NEWEST_TIMES, kind.name), (missing, *span))
-            found |= dict(cursor.fetchall())
+            cursor.execute(query, (missing, *span))
+            for device_id, *values in cursor.fetchall():
+                found[device_id] = dict(zip(names, values, strict=True))
         return found
 
     return store.run(work)
@@ -86,16 +84,6 @@ def _spans(now: datetime) -> list[tuple[Any, Any]]:
     """Where to look for the newest sample, one after the other: first in few chunks."""
     known = [(now - recent, now) for recent in RECENT]
     return [*known, ("-infinity", now), (now, "infinity")]
-
-
-def newest_of(
-    cursor: Any, kind: str, device_ids: list[str], fields: tuple[str, ...]
-) -> dict[str, dict[str, Any]]:
-    """The time and some fields of the newest sample of many devices of a kind, by device."""
-    names = ", ".join(f"sample.{field}" for field in fields)
-    cursor.execute(_NEWEST_OF.format(names=names, table=f"{kind}_samples"), (device_ids,))
-    columns = ("ts", *fields)
-    return {row[0]: dict(zip(columns, row[1:], strict=True)) for row in cursor.fetchall()}
 
 
 def _by_time(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
