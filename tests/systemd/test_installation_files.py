@@ -84,9 +84,15 @@ def test_the_cron_file_runs_the_migration_as_its_user():
 
 
 def test_caddy_forwards_nothing_but_the_api():
-    site = text("sunspool.caddyfile")
+    site, metrics = text("sunspool.caddyfile").split("http://127.0.0.1:9464 {")
     assert re.findall(r"^\t@api path (.*)$", site, re.MULTILINE) == ["/ /v1/*", "/v1 /v1/*"]
     assert site.count("reverse_proxy") == 1
+    # What Prometheus scrapes is for this machine only, and nothing else is there.
+    assert re.findall(r"^\t(?:bind|handle) ?(.*) ?\{?$", metrics, re.MULTILINE) == [
+        "127.0.0.1",
+        "/metrics {",
+        "{",
+    ]
     assert "unix//run/sunspool/api.sock" in site
     assert "/run/sunspool/api.sock" in values("sunspool-api.service", "ExecStart")[0]
     assert "http://" in site
