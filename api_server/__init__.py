@@ -17,6 +17,7 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     from api_server.routes import (
         balance,
         capacity,
+        cost,
         devices,
         energy,
         health,
@@ -52,6 +53,7 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
         series,
         balance,
         capacity,
+        cost,
         energy,
         health,
         metrics,

@@ -119,18 +119,21 @@ def cents(amount: Fraction | None) -> float | None:
 
 
 def _capacity(month: Month, rate: Schedule) -> Fraction:
-    per_kw = _yearly(month, rate)
-    if month.mean_peak_w is None:
-        raise Lacking("month peak")
-    return per_kw * month.mean_peak_w / 1000
+    unknown = () if month.mean_peak_w is not None else ("month peak",)
+    return _yearly(month, rate, *unknown) * (month.mean_peak_w or 0) / 1000
 
 
-def _yearly(month: Month, schedule: Schedule) -> Fraction:
-    """A twelfth of a yearly amount, by days where it holds for a part of the month only."""
+def _yearly(month: Month, schedule: Schedule, *unknown: str) -> Fraction:
+    """A twelfth of a yearly amount, by days where it holds for a part of the month only.
+
+    What else is `unknown` is lacking too.
+    """
     rates = [(stretch.days, schedule.on(stretch.first)) for stretch in month.stretches]
     held = [days * Fraction(rate.eur) for days, rate in rates if rate]
     if not held:
-        raise Lacking(f"{schedule.name} {month.year}")
+        unknown = (f"{schedule.name} {month.year}", *unknown)
+    if unknown:
+        raise Lacking(*unknown)
     return sum(held, Fraction(0)) / month.days / 12
 
 
@@ -164,10 +167,13 @@ def _priced(month: Month, schedules: dict[object, Schedule], energy: Energy, nam
 
     Where nothing is known to have flowed no price is needed, if there is one in the month at all.
     """
-    if all(energy(stretch)[0] is None for stretch in month.stretches):
-        raise Lacking(name)
+    lacking = []
     if not any(_held(schedules, stretch.first) for stretch in month.stretches):
-        raise Lacking(f"{schedules['all'].name} {month.year}")
+        lacking.append(f"{schedules['all'].name} {month.year}")
+    if all(energy(stretch)[0] is None for stretch in month.stretches):
+        lacking.append(name)
+    if lacking:
+        raise Lacking(*lacking)
     total = Fraction(0)
     for stretch in month.stretches:
         kwh, by_tariff = energy(stretch)
