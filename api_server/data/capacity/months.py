@@ -7,9 +7,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from api_server.config import Settings
+from api_server.data import agents
 from api_server.data.capacity import quarters
 from api_server.data.capacity.quarters import FLOOR_W, Peak, Quarter
 from api_server.data.database import Store
+from edge_agent.shared.samples import parse_time
 
 MONTHS = 12
 
@@ -31,7 +33,7 @@ def month(
         listed, official = store.read_history(work)
     peak = quarters.highest(listed, now)
     register = quarters.highest_by_register(listed, now)
-    billed = quarters.billed(official, listed, now)
+    billed = official or quarters.billed(None, listed, now)
     return {
         "month": name(first),
         "device_id": device_id,
@@ -90,16 +92,26 @@ def read_peaks(
 ) -> dict[date, Peak]:
     """What each of the local months is billed by, where anything is known of it."""
     found = {}
+    history = agents.read_peaks(cursor, device_id)
     for first in firsts:
         bounds = quarters.bounds(first, settings.site_timezone)
         if bounds is None or bounds[0] > now:
             continue
         peak = quarters.read_official(cursor, device_id, *bounds)
         if peak is None:
-            peak = quarters.billed(None, quarters.read(cursor, device_id, *bounds), now)
+            listed = quarters.read(cursor, device_id, *bounds)
+            peak = quarters.billed(_remembered(history.get(name(first))), listed, now)
         if peak:
             found[first] = peak
     return found
+
+
+def _remembered(told: dict[str, Any] | None) -> Peak | None:
+    """A past month's peak as the meter's own history has it."""
+    if told is None:
+        return None
+    ts = None if told["ts"] is None else parse_time(told["ts"])
+    return Peak(Fraction(str(told["w"])), ts, "meter_history")
 
 
 def mean(peaks: Iterable[Peak | None]) -> Fraction | None:

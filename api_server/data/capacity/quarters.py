@@ -180,12 +180,13 @@ def highest_by_register(quarters: Iterable[Quarter], now: datetime) -> Quarter |
     return max(known, key=lambda quarter: quarter.register_w, default=None)
 
 
-def billed(official: Peak | None, quarters: list[Quarter], now: datetime) -> Peak | None:
-    """What a month is billed by: the meter's own figure, else the register's, else the sampled."""
-    if official:
-        return official
+def billed(history: Peak | None, quarters: list[Quarter], now: datetime) -> Peak | None:
+    """What a month is billed by without the meter's own figure of it: the register's, else what
+    the meter's `history` has, else the sampled."""
     quarter = highest_by_register(quarters, now)
     if quarter:
         return Peak(quarter.register_w, quarter.start, "register")
     quarter = highest(quarters, now)
-    return quarter and Peak(Fraction(quarter.sampled_w), quarter.start, "sampled")
+    if history or not quarter:
+        return history
+    return Peak(Fraction(quarter.sampled_w), quarter.start, "sampled")

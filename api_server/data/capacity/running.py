@@ -158,8 +158,9 @@ def _month_peak(
 
     def work(cursor: Any) -> Peak | None:
         official = quarters.read_official(cursor, device_id, *bounds)
-        listed = [] if official else quarters.read(cursor, device_id, bounds[0], start)
-        return quarters.billed(official, listed, start)
+        if official:
+            return official
+        return quarters.billed(None, quarters.read(cursor, device_id, bounds[0], start), start)
 
     peak = store.run(work)
     told = (float(peak.watts), peak.source) if peak else None

@@ -1,5 +1,6 @@
 """What a house costs, from its samples in a database to the euro, against sums by hand."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -7,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import psycopg2
 import pytest
 
 from api_server.config import load
@@ -254,3 +256,40 @@ class TestTwelveMonths:
         told = self.year(store, until)
         assert (len(told["months"]), told["mean_w"], told["months_known"]) == (12, None, 0)
         assert told["months"][-1]["complete"] is (until.year < 2026)
+
+
+def test_a_months_peak_is_the_best_that_is_known(migrated):
+    """A well covered register, the meter's history, then whatever was sampled."""
+    settings = load({"DATABASE_URL": migrated, "REDIS_URL": "redis://x", "DEVICE_TOKENS": ""})
+    start = datetime(2026, 3, 10, 12, tzinfo=UTC)
+    steady = [
+        {
+            "device_id": "meter",
+            "ts": start + timedelta(minutes=minute),
+            "power_w": 3000,
+            "import_power_w": 3000,
+            "energy_import_kwh": round(700 + minute * 0.05, 3),
+        }
+        for minute in range(-1, 17)
+    ]
+    lone = [
+        {**steady[0], "ts": start.replace(month=month), "import_power_w": 9000, "power_w": 9000}
+        for month in (4, 5)
+    ]
+    insert(migrated, "p1", [*steady, *lone])
+    told = {"w": 4928.5, "ts": None}
+    with psycopg2.connect(migrated) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO agents VALUES ('meter', now(), '{}', %s)",
+            [json.dumps({"2026-02": told, "2026-03": told, "2026-04": told})],
+        )
+    connection.close()
+    months = capacity.year(Store(migrated), settings, "meter", date(2026, 5, 1), NOW)
+    assert [(one["month"], one["peak_w"], one["source"]) for one in months["months"][7:]] == [
+        ("2026-01", None, None),
+        ("2026-02", 4928, "meter_history"),
+        ("2026-03", 3000, "register"),
+        ("2026-04", 4928, "meter_history"),
+        ("2026-05", 9000, "sampled"),
+    ]
+    assert months["mean_w"] == round((2 * 4928.5 + 3000 + 9000) / 4)
