@@ -11,6 +11,7 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.clock import read_wall
+from edge_agent.left_behind import LeftBehind
 from edge_agent.shared import logs
 from edge_agent.shared.samples import format_time
 
@@ -38,6 +39,8 @@ class HealthFile:
         self._device_id = settings.device_id
         self._poll_interval_s = settings.poll_interval_s
         self._started = monotonic()
+        self._left_behind = LeftBehind(settings.spool_path, settings.device_id)
+        self._told: str | None = None
         self._broken = False
         with suppress(OSError):  # then writing fails as well, and says so
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +53,7 @@ class HealthFile:
             "version": __version__,
             "uptime_s": self._uptime_s,
             **values,
+            "spool_warning": self._spool_warning(),
         }
         try:
             with open(self._new, "wb") as new:
@@ -70,6 +74,13 @@ class HealthFile:
             "uptime_s": self._uptime_s,
             **{name: values[name] for name in REPORTED},
         }
+
+    def _spool_warning(self) -> str | None:
+        warning = self._left_behind.warning
+        if warning and warning != self._told:
+            logs.event(log, logging.WARNING, "spool_left_behind", warning)
+        self._told = warning
+        return warning
 
     @property
     def _uptime_s(self) -> float:
