@@ -22,7 +22,7 @@ class Exit(IntEnum):
     """Exit codes, where possible as in sysexits.h."""
 
     OK = 0
-    FAILED = 1  # a thread ended or hangs, or worse; started anew it may work
+    FAILED = 1  # a thread ended or hangs, or worse; a new start may help
     NO_SAMPLE = 69
     NO_SPOOL = 73
     BUSY = 75  # another agent works on this spool

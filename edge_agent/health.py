@@ -1,4 +1,4 @@
-"""health.json, and what systemd is told: ready, alive, status, stopping."""
+"""health.json, the report to the server, and the messages to systemd."""
 
 import json
 import logging
@@ -40,7 +40,7 @@ class HealthFile:
         self._poll_interval_s = settings.poll_interval_s
         self._started = monotonic()
         self._left_behind = LeftBehind(settings.spool_path, settings.device_id)
-        self._told: str | None = None
+        self._warned_of: str | None = None
         self._broken = False
         with suppress(OSError):  # then writing fails as well, and says so
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ class HealthFile:
             self._broken = False
 
     def report(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What of these values the server is told, and what it is told beside them."""
+        """The report to the server: some of these values, and who reports."""
         return {
             "version": __version__,
             "poll_interval_s": self._poll_interval_s,
@@ -77,9 +77,9 @@ class HealthFile:
 
     def _spool_warning(self) -> str | None:
         warning = self._left_behind.warning
-        if warning and warning != self._told:
+        if warning and warning != self._warned_of:
             logs.event(log, logging.WARNING, "spool_left_behind", warning)
-        self._told = warning
+        self._warned_of = warning
         return warning
 
     @property
@@ -112,7 +112,7 @@ class Systemd:
         self._tell("STATUS=" + " ".join(text.split()))  # a second line would be a second word
 
     def stopping(self) -> None:
-        """We were told to stop, or have to."""
+        """The agent is about to end."""
         self._tell("STOPPING=1")
 
     def _tell(self, message: str) -> None:
@@ -123,4 +123,4 @@ class Systemd:
                 notify.setblocking(False)
                 notify.sendto(message.encode(), self._address)
         except OSError as error:
-            logs.event(log, logging.DEBUG, "notify_failed", f"systemd was not told: {error}")
+            logs.event(log, logging.DEBUG, "notify_failed", f"systemd got no message: {error}")
