@@ -1,9 +1,9 @@
 """From the body of a HomeWizard answer to a sample; pure: the time of reading is passed in.
 
 Every field but the power may be absent, null or wrong: the sample then says "unknown", never 0.
-The meter gives its times in local time without an offset, so those of the repeated hour in autumn mean two
-instants: of its clock the one nearer to the time of reading is taken, of the month peak the later
-one that has passed.
+The meter gives its times in local time without an offset, so those of the repeated hour in autumn
+mean two instants: of its clock the one nearer to the time of reading is taken, of the month peak
+the later one that has passed.
 """
 
 import math
