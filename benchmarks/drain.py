@@ -17,6 +17,7 @@ from edge_agent.spool.file import SpoolFile
 from edge_agent.spool.queue import Spool
 from edge_agent.spool.row import make_row
 from edge_agent.upload.uploader import Uploader
+from tests.support.history import copy
 from tests.support.servers import Api, CertificateAuthority
 
 NAME = "Drain of a week's backlog over TLS"
@@ -96,6 +97,6 @@ def _copy(url: str, samples: list[dict]) -> float:
     text = io.StringIO("\n".join(lines) + "\n")
     with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
         start = time.perf_counter()
-        cursor.copy_from(text, "sungrow_samples", columns=columns)
+        copy(cursor, f"COPY sungrow_samples ({', '.join(columns)}) FROM STDIN", text)
         connection.commit()
         return time.perf_counter() - start

@@ -16,6 +16,7 @@ from edge_agent.shared import logs
 
 TIMEOUT_S = 0.1
 REST_S = 5.0  # how long Redis is left alone after trouble
+HEALTH = "health"  # a key that is written only to see whether it can be
 LEASE_MS = 5000  # longer than a database may take to answer
 # What a Redis that answers nonsense makes its client raise, beside its own errors.
 TROUBLE = (redis.RedisError, OSError, ValueError, TypeError, LookupError, AttributeError)
@@ -96,10 +97,13 @@ class Cache:
         """One more of something; how many there were. 0 when Redis can not say."""
         return self._ask(lambda server: int(server.eval(COUNT, 1, key, seconds))) or 0
 
-    def healthy(self) -> bool:
-        """Whether Redis answers now; it is asked even while it rests."""
+    def state(self) -> str:
+        """`ok`, `down`, or `read-only` for a Redis that answers and refuses to keep anything
+        (full, or a replica); it is asked even while it rests."""
         self._resting_until = 0.0
-        return self._ask(redis.Redis.ping) is True
+        if not self._ask(redis.Redis.ping):
+            return "down"
+        return "ok" if self._ask(lambda server: server.set(HEALTH, 1)) else "read-only"
 
     def _ask(self, question: Callable[[redis.Redis], Any]) -> Any:
         now = time.monotonic()

@@ -24,7 +24,8 @@ HISTORY_WAITING = 2
 HISTORY_WAIT_S = 3
 TRIES = 3
 OPTIONS = (
-    f"-c statement_timeout={ANSWER_S}s -c lock_timeout={LOCK_S}s"
+    # What we gave up waiting for ends soon after we hung up.
+    f"-c client_connection_check_interval=1s -c lock_timeout={LOCK_S}s"
     " -c idle_in_transaction_session_timeout=60s"
     # A sample that was answered for must survive a power cut, whatever the server's default is.
     " -c timezone=UTC -c synchronous_commit=on"
@@ -56,9 +57,9 @@ class Store:
 
     @contextmanager
     def connection(self, seconds: float = ANSWER_S) -> Iterator[Connection]:
-        """This thread's connection, each statement its own transaction; raises DatabaseUnavailable.
+        """This thread's connection, each statement its own transaction, for so many seconds.
 
-        A connection that broke while it was idle is replaced before it is handed out.
+        One that broke while it was idle is replaced before. Raises DatabaseUnavailable.
         """
         connection, fresh = getattr(self._local, "connection", None), False
         try:
@@ -68,8 +69,10 @@ class Store:
                 connection = self._local.connection = connect(
                     self._url, min(seconds, ANSWER_S), OPTIONS
                 )
-                connection.least_s = connection.limit_s = ANSWER_S
-            connection.allow(seconds)
+            elif seconds > ANSWER_S:  # before it is waited for so long, it must be alive
+                connection.deadline = time.monotonic() + ANSWER_S
+                connection.cursor().execute("SELECT")
+            connection.deadline = time.monotonic() + seconds
             yield connection
         except psycopg2.Error as error:
             self._drop()

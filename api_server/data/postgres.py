@@ -1,11 +1,15 @@
-"""A connection to PostgreSQL that keeps a deadline even when the server is frozen.
+"""Connections to PostgreSQL that keep a deadline even when the server is frozen.
 
-psycopg2 waits for ever inside libpq. These connections are asynchronous underneath and wait here,
-with a limit; they are used like any other, and every statement is a transaction of its own.
+psycopg2 waits for ever inside libpq, unless a callback waits in its place: then on every
+connection of the process, also on those that were not made here, which have no deadline. With a
+callback it refuses COPY, for which a process of its own is needed. What a server remarks while
+it is connected to (a changed collation) is in `notices`; libpq itself would print it on stderr.
 """
 
+import math
 import select
 import time
+from functools import partial
 from typing import Any
 
 import psycopg2
@@ -24,22 +28,13 @@ class NoAnswer(psycopg2.OperationalError):
 
 
 class Connection(extensions.connection):
-    """Ends by itself when a statement is not done by `deadline`, in seconds of the boot clock."""
+    """Breaks when a statement is not done by `deadline`, in seconds of the boot clock."""
 
-    deadline = 0.0
-    least_s = 0.0  # the server's own limit of a statement,
-    limit_s = 0.0  # raised for those that may take longer
-
-    def allow(self, seconds: float) -> None:
-        """Give the statements that follow so many seconds; a server must first show it is alive
-        if that is long."""
-        limit_s = max(seconds, self.least_s)
-        if limit_s > self.least_s or limit_s != self.limit_s:
-            self.deadline = time.monotonic() + self.least_s
-            with self.cursor() as cursor:
-                cursor.execute("SET statement_timeout = %s", (round(limit_s * 1000),))
-            self.limit_s = limit_s
-        self.deadline = time.monotonic() + seconds + 0.5  # the server's own limit comes first
+    def __init__(self, *arguments: Any, seconds: float, **options: Any):
+        self.deadline = time.monotonic() + seconds
+        super().__init__(*arguments, **options)
+        self.autocommit = True
+        self.deadline = math.inf
 
     @property
     def idle(self) -> bool:
@@ -49,39 +44,34 @@ class Connection(extensions.connection):
         return not waiting.poll(0)
 
 
-class Cursor(extensions.cursor):
-    """Executes and waits."""
+def connect(url: str, seconds: float, options: str = "", name: str = "sunspool-api") -> Connection:
+    """Connect within so many seconds, each statement its own transaction.
 
-    def execute(self, query: Any, values: Any = None) -> None:
-        """Run a statement to its end; raises what the server says, or OperationalError in time."""
-        super().execute(query, values)
-        _wait(self.connection)
-
-
-def connect(url: str, seconds: float, options: str) -> Connection:
-    """Connect within so many seconds; `options` are added to those that the URL has."""
+    `options` are added to those that the URL has; statements have no deadline yet.
+    """
+    extensions.set_wait_callback(_wait)
     known = extensions.parse_dsn(url)
-    connection = psycopg2.connect(
-        url,
-        async_=True,
-        connection_factory=Connection,
-        cursor_factory=Cursor,
-        options=f"{known.get('options', '')} {options}".strip(),
-        fallback_application_name="sunspool-api",
-        client_encoding="UTF8",
-        **_KEEPALIVES,
-    )
-    connection.deadline = time.monotonic() + seconds
-    _wait(connection)
-    return connection
+    try:
+        return psycopg2.connect(
+            url,
+            connection_factory=partial(Connection, seconds=seconds),
+            options=f"{known.get('options', '')} {options}".strip(),
+            fallback_application_name=name,
+            client_encoding="UTF8",
+            **_KEEPALIVES,
+        )
+    except psycopg2.OperationalError as error:  # without a word of where
+        where = f"{known.get('host', 'the local socket')}, port {known.get('port', 5432)}"
+        raise type(error)(f"{where}: {error}") from None
 
 
-def _wait(connection: Connection) -> None:
+def _wait(connection: extensions.connection) -> None:
+    """Wait in psycopg2's place; it closes the connection itself if this raises."""
+    deadline = getattr(connection, "deadline", math.inf)
     while (state := connection.poll()) != extensions.POLL_OK:
         waiting = select.poll()
         reading = state == extensions.POLL_READ
         waiting.register(connection.fileno(), select.POLLIN if reading else select.POLLOUT)
-        left_s = connection.deadline - time.monotonic()
-        if left_s <= 0 or not waiting.poll(left_s * 1000):
-            connection.close()
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or not waiting.poll(None if left_s == math.inf else left_s * 1000):
             raise NoAnswer("no answer in time")

@@ -10,6 +10,7 @@ import argparse
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -22,6 +23,7 @@ from psycopg2.extensions import connection as Connection
 
 from api_server import config
 from api_server.config import DatabaseSettings
+from api_server.data import postgres
 from api_server.migrations import history, timescale
 from api_server.migrations.history import COMMAND, ZONE, Migration, SchemaProblem
 from edge_agent.shared import logs
@@ -75,9 +77,12 @@ def pending(conn: Connection) -> list[str]:
 def check(settings: DatabaseSettings) -> None:
     """Raise SchemaProblem if the API can not work on its database; not if it is unreachable."""
     try:
-        with closing(psycopg2.connect(settings.database_url, connect_timeout=CONNECT_S)) as conn:
+        with closing(postgres.connect(settings.database_url, CONNECT_S)) as conn:
+            conn.deadline = time.monotonic() + CONNECT_S
             behind = pending(conn)
             past = history.read(conn)
+            wrong_licence = timescale.has_wrong_licence(conn)
+            _tell_remarks(conn)
     except psycopg2.OperationalError:
         return
     except psycopg2.Error as error:
@@ -86,11 +91,18 @@ def check(settings: DatabaseSettings) -> None:
     if behind:
         raise SchemaProblem(f"the database lacks {', '.join(behind)}: run `{COMMAND}`")
     history.check_zone(past, settings.site_timezone.key)
+    if wrong_licence:  # what there is can be read all the same
+        logs.event(log, logging.ERROR, "wrong_licence", timescale.WRONG_LICENCE)
+
+
+def _tell_remarks(conn: Connection) -> None:
+    """Log what the server remarked when it was connected to, like a changed collation."""
+    for notice in conn.notices:
+        logs.event(log, logging.WARNING, "database_notice", " ".join(notice.split()))
 
 
 def _connect(url: str) -> Connection:
-    conn = psycopg2.connect(url, connect_timeout=CONNECT_S, application_name="sunspool-migrate")
-    conn.autocommit = True
+    conn = postgres.connect(url, CONNECT_S, name="sunspool-migrate")
     with conn.cursor() as cursor:
         # The server must notice when we were killed: it would go on, and hold the lock.
         cursor.execute(
@@ -114,6 +126,7 @@ class Run:
         """Apply everything that is due and can be; prints only what it does."""
         self._execute("SET lock_timeout = '15min'")
         self._execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        timescale.refuse_wrong_licence(self.conn)
         self._execute("SET lock_timeout = '1min'")  # readers queue behind a waiting ALTER
         past = history.read(self.conn)
         due = history.find_due(self.migrations, past)
@@ -147,7 +160,9 @@ class Run:
                 print(f"{migration.file}  {line}")  # noqa: T201 - the result of the command
         if not dry:
             print(f"zone of the rollups: {past.zone or self.zone}")  # noqa: T201
+            _tell_remarks(self.conn)
         history.check_zone(past, self.zone)
+        timescale.refuse_wrong_licence(self.conn)
         self._refuse_retention()
 
     def _apply_or_skip(self, migration: Migration, past: history.Ledger) -> None:

@@ -27,6 +27,20 @@ _SCHEMA = """
     SELECT nspname FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
     WHERE extname = 'timescaledb'
 """
+# What only the Community edition makes; asked without the extension's own views, which may be away.
+_WRONG_LICENCE = """
+    SELECT current_setting('timescaledb.license', true) = 'apache' AND EXISTS (
+        SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE nspname = '_timescaledb_internal'
+        AND relname ~ '^_(materialized|compressed)_hypertable_'
+    )
+"""
+WRONG_LICENCE = (
+    "this database was made with TimescaleDB Community and the server now runs it under the Apache "
+    "licence, where no sample can be stored: install the Community package (packages of "
+    "timescale.com), set timescaledb.license = 'timescale' and restart PostgreSQL; or restore a "
+    "backup into a new database, which then does without"
+)
 _PROBE = """
     CREATE EXTENSION IF NOT EXISTS timescaledb;
     CREATE TABLE sunspool_probe (ts timestamptz NOT NULL);
@@ -85,6 +99,19 @@ def find_retention(conn: Connection) -> list[str]:
     with conn.cursor() as cursor:
         cursor.execute(_RETENTION)
         return [name for (name,) in cursor.fetchall()]
+
+
+def has_wrong_licence(conn: Connection) -> bool:
+    """Whether a Community database is served under the Apache licence: WRONG_LICENCE."""
+    with conn.cursor() as cursor:
+        cursor.execute(_WRONG_LICENCE)
+        return bool(cursor.fetchone()[0])
+
+
+def refuse_wrong_licence(conn: Connection) -> None:
+    """Raise Unusable for it."""
+    if has_wrong_licence(conn):
+        raise Unusable(WRONG_LICENCE)
 
 
 def _extension_lack(conn: Connection) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, current_app, request
 
 from api_server.data.database import DatabaseUnavailable
-from api_server.migrations import migrate
+from api_server.migrations import migrate, timescale
 from api_server.web.errors import RETRY_AFTER_S, Answer
 from edge_agent import __version__
 
@@ -26,12 +26,19 @@ def root() -> dict[str, str] | Answer:
 @blueprint.get("/health")
 def health() -> tuple[dict[str, Any], int, dict[str, str]]:
     """The state of the database, its schema and Redis; not for the public proxy."""
-    redis = "ok" if current_app.extensions["cache"].healthy() else "down"
+    redis = current_app.extensions["cache"].state()
+    parts: dict[str, Any] = {"db": "ok", "redis": redis}
     try:
         with current_app.extensions["store"].connection(HEALTH_S) as connection:
-            schema = "behind" if migrate.pending(connection) else "ok"
+            parts["schema"] = "behind" if migrate.pending(connection) else "ok"
+            wrong_licence = timescale.has_wrong_licence(connection)
     except DatabaseUnavailable:
-        parts = {"db": "down", "redis": redis, "schema": "unknown"}
-        return {"status": "down", **NAMED, **parts}, 503, {"Retry-After": RETRY_AFTER_S}
+        return _down(db="down", redis=redis, schema="unknown")
+    if wrong_licence:
+        return _down(**{**parts, "schema": "unusable"}, detail=timescale.WRONG_LICENCE)
     status = "ok" if redis == "ok" else "degraded"
-    return {"status": status, **NAMED, "db": "ok", "redis": redis, "schema": schema}, 200, {}
+    return {"status": status, **NAMED, **parts}, 200, {}
+
+
+def _down(**parts: str) -> tuple[dict[str, Any], int, dict[str, str]]:
+    return {"status": "down", **NAMED, **parts}, 503, {"Retry-After": RETRY_AFTER_S}

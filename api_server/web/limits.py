@@ -16,7 +16,9 @@ FAILED_LOGINS = 300  # a minute and address: many homes may share one behind the
 
 def count_request(token_digest: bytes) -> None:
     """Count a request of a token; ends it with 429 when the minute has had enough of them."""
-    _count(f"requests:{token_digest.hex()[:32]}")
+    settings: Settings = current_app.config["SETTINGS"]
+    if settings.max_requests_per_minute:
+        _count(f"requests:{token_digest.hex()[:32]}", settings.max_requests_per_minute)
 
 
 def count_failed_login(address: str) -> None:
@@ -27,12 +29,9 @@ def count_failed_login(address: str) -> None:
     _count(f"logins:{address[:64]}", FAILED_LOGINS)
 
 
-def _count(name: str, limit: int | None = None) -> None:
-    settings: Settings = current_app.config["SETTINGS"]
-    if not settings.max_requests_per_minute:
-        return
+def _count(name: str, limit: int) -> None:
     now = time.time()
     counted = current_app.extensions["cache"].count(f"{name}:{int(now // MINUTE_S)}", 2 * MINUTE_S)
-    if counted > (limit or settings.max_requests_per_minute):
+    if counted > limit:
         wait_s = int(MINUTE_S - now % MINUTE_S) + 1
         problem(429, "Too many requests; come back in a minute.", Retry_After=str(wait_s))

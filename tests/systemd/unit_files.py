@@ -5,6 +5,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNITS = ("sunspool-api.service", "sunspool-edge@.service")
+SERVICES = sorted(FOLDER.glob("*.service"))
 PROBE = ("sunspool-api-probe.service", "sunspool-api-probe.timer")
 DROP_INS = ("caddy.service", "postgresql@.service")
 

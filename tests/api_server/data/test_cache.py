@@ -145,12 +145,40 @@ def test_a_redis_that_refuses_to_write_or_wants_a_password_changes_nothing(app, 
     stranger = Cache(server.url, 5)
     assert stranger.get("roof") is None
     assert stranger.count("requests:x", 60) == 0
-    assert not stranger.healthy()
+    assert stranger.state() == "down"
+
+
+REFUSALS = {
+    "full": [("CONFIG", "SET", "maxmemory", "1")],
+    "a replica": [("REPLICAOF", "127.0.0.1", "1")],
+    "without enough replicas": [("CONFIG", "SET", "min-replicas-to-write", "1")],
+    "not allowed": [("ACL", "SETUSER", "default", "-set")],
+}
+
+
+@pytest.mark.parametrize("how", REFUSALS)
+def test_a_redis_that_refuses_writes_is_degraded_and_heals(app, direct, how):
+    def health() -> dict:
+        answer = app.test_client().get("/health")
+        assert answer.status_code == 200
+        return {name: answer.json[name] for name in ("status", "redis", "db")}
+
+    assert health() == {"status": "ok", "redis": "ok", "db": "ok"}
+    for command in REFUSALS[how]:
+        direct.execute_command(*command)
+    assert health() == {"status": "degraded", "redis": "read-only", "db": "ok"}
+    ingest(app, 10, 1.0)
+    assert latest(app)["pv_power_w"] == 1.0
+    direct.config_set("maxmemory", "0")
+    direct.config_set("min-replicas-to-write", "0")
+    direct.execute_command("REPLICAOF", "NO", "ONE")
+    direct.execute_command("ACL", "SETUSER", "default", "+set")
+    assert health()["status"] == "ok"
 
 
 def test_a_frozen_redis_costs_a_tenth_of_a_second_and_then_nothing(server):
     cache = Cache(server.url, 5)
-    assert cache.healthy()
+    assert cache.state() == "ok"
     server.pause()
     try:
         start = time.monotonic()
@@ -161,10 +189,10 @@ def test_a_frozen_redis_costs_a_tenth_of_a_second_and_then_nothing(server):
         assert time.monotonic() - start < REST_S - 1  # a hundred and fifty timeouts would be 15 s
     finally:
         server.resume()
-    assert cache.healthy()
+    assert cache.state() == "ok"
     assert cache.count("requests:y", 60) == 1
     server.restart()
-    assert cache.healthy()
+    assert cache.state() == "ok"
 
 
 def test_a_redis_that_is_silent_is_asked_once(server):
@@ -223,7 +251,7 @@ def test_a_server_that_is_no_redis_is_no_cache(garbage):
         cache = Cache(f"redis://127.0.0.1:{port}/0", 5)
         start = time.monotonic()
         assert cache.get("roof") is None
-        assert not cache.healthy()
+        assert cache.state() == "down"
         assert cache.count("requests:x", 60) == 0
         assert cache.lease("roof") is None
         cache.forget("roof")

@@ -1,10 +1,19 @@
-"""The store: several statements in one transaction, or each in its own."""
+"""The store: statements in one transaction, or each in its own, and always with a deadline."""
 
+import io
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg2
 import pytest
 
-from api_server.data.database import DatabaseUnavailable, Store
+from api_server.data.database import ANSWER_S, HISTORY_S, DatabaseUnavailable, Store
+from tests.support.history import copy
+from tests.support.servers import Postgres, free_port, wait_until
 
 TABLE = "CREATE TABLE one (number integer PRIMARY KEY)"
 
@@ -71,3 +80,71 @@ def test_a_transaction_whose_connection_is_lost_is_run_again(store, postgres):
     store.transaction(work)
     assert len(tries) == 2
     assert numbers(store) == [1, 2]
+
+
+def pids(postgres: Postgres, database: str) -> list[int]:
+    """The processes of a database's connections."""
+    name = database.rpartition("/")[2]
+    query = "SELECT pid FROM pg_stat_activity WHERE datname = %s"
+    return [pid for (pid,) in postgres.query(query, (name,))]
+
+
+@contextmanager
+def frozen(*family: int) -> Iterator[None]:
+    """Processes that are stopped meanwhile."""
+    for pid in family:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in family:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("seconds", [0.5, HISTORY_S])
+def test_a_frozen_backend_is_given_up_in_time(store, database, postgres, seconds):
+    """However long the statement might take: a server must first be alive."""
+    numbers(store)
+    with frozen(*pids(postgres, database)):
+        start = time.monotonic()
+        with pytest.raises(DatabaseUnavailable, match="NoAnswer"):
+            store.run(lambda cursor: cursor.execute("SELECT 1"), seconds)
+        assert time.monotonic() - start < ANSWER_S + 1
+        assert numbers(store) == []  # on a new connection
+
+
+def test_a_frozen_postmaster_is_given_up_in_time(database, postgres):
+    with frozen(postgres.pid):
+        start = time.monotonic()
+        with pytest.raises(DatabaseUnavailable, match="no answer in time"):
+            numbers(Store(database))
+        assert time.monotonic() - start < ANSWER_S + 1
+
+
+def test_what_is_given_up_ends_on_the_server_too(store, database, postgres):
+    with pytest.raises(DatabaseUnavailable, match="NoAnswer"):
+        store.run(lambda cursor: cursor.execute("SELECT pg_sleep(60)"), 0.3)
+    wait_until(lambda: not pids(postgres, database), 10, "the statement to end")
+
+
+def test_a_short_statement_after_a_long_one_has_its_own_deadline(store):
+    store.run(lambda cursor: cursor.execute("SELECT 1"), HISTORY_S)
+    start = time.monotonic()
+    with pytest.raises(DatabaseUnavailable):
+        store.run(lambda cursor: cursor.execute("SELECT pg_sleep(60)"), 1)
+    assert time.monotonic() - start < 2
+
+
+def test_copy_is_done_where_no_callback_waits(store, database):
+    with psycopg2.connect(database) as connection, connection.cursor() as cursor:
+        with pytest.raises(psycopg2.ProgrammingError, match="asynchronous callback"):
+            cursor.copy_expert("COPY one FROM STDIN", io.StringIO("8\n9\n"))
+        copy(cursor, "COPY one FROM STDIN", io.StringIO("8\n9\n"))
+    connection.close()
+    assert numbers(store) == [8, 9]
+
+
+def test_a_server_that_is_away_is_named(postgres, database):
+    port = free_port()
+    with pytest.raises(DatabaseUnavailable, match=f"127.0.0.1, port {port}"):
+        numbers(Store(database.replace(str(postgres.port), str(port))))

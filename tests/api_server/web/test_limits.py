@@ -72,6 +72,22 @@ def test_an_address_that_fails_too_often_waits_but_who_has_a_token_is_served(lim
     assert wrong.get(PATH, X_Forwarded_For=f"{stranger}, 1.2.3.4").status == 401
 
 
+@pytest.mark.parametrize("setting", ["0", "1000000"])
+def test_failed_logins_are_limited_however_often_a_token_may_ask(settings, setting):
+    with open_folder("sunspool-limit-") as folder:
+        env = {**settings, "MAX_REQUESTS_PER_MINUTE": setting}
+        with Api(folder, env) as api:
+            address = f"10.1.{random.randrange(250)}.{random.randrange(250)}"
+            wrong = Client(api.url, "wrong")
+            statuses = [
+                wrong.get(PATH, X_Forwarded_For=address).status
+                for _ in range(2 * FAILED_LOGINS + 10)
+            ]
+            assert statuses[:FAILED_LOGINS] == [401] * FAILED_LOGINS
+            assert 429 in statuses
+            assert [Client(api.url).get(PATH).status for _ in range(20)] == [404] * 20
+
+
 def test_without_redis_nobody_is_limited(limited, settings):
     with open_folder("sunspool-redis-") as folder, Redis(folder) as redis:
         env = {**limited.env, "REDIS_URL": redis.url}
