@@ -60,7 +60,7 @@ class Gauges:
         yield from self._of_devices(datetime.now(UTC))
 
     def _ask(self) -> None:
-        self._redis_up = self._cache.healthy()
+        self._redis_up = self._cache.state() != "down"
         try:
             newest: dict[str, dict[str, Any]] = {}
             for kind in POWERS:
