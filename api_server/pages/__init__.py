@@ -10,7 +10,7 @@ from api_server.pages.page import blueprint
 def register(app: Flask) -> None:
     """Serve the pages, and answer every error below /ui/ with one."""
     # Each adds its routes to the blueprint.
-    from api_server.pages import history, login, now  # noqa: F401
+    from api_server.pages import health, history, login, now, peaks  # noqa: F401
 
     app.extensions["languages"] = languages.load()
     app.jinja_env.undefined = StrictUndefined

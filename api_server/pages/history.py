@@ -108,16 +108,14 @@ def _frames(chosen: str, day: date) -> Iterator[tuple[str, str]]:
 
 def _steps(frame: str, day: date, today: date) -> dict[str, str | None]:
     """Where the periods before and after are; none where no sample can be."""
-    if frame == "all":
-        return {"earlier": None, "later": None}
-    first = periods.floor(day, frame)
-    before, after = periods.floor(first - timedelta(days=1), frame), periods.after(first, frame)
-    return {
-        "earlier": page.address("history", frame=frame, date=_date(frame, before)),
-        "later": page.address("history", frame=frame, date=_date(frame, after))
-        if after <= today
-        else None,
-    }
+    steps: dict[str, str | None] = {"earlier": None, "later": None}
+    if frame != "all" and frames.EARLIEST_YEAR < day.year <= frames.LATEST_YEAR:
+        first = periods.floor(day, frame)
+        before, after = periods.floor(first - timedelta(days=1), frame), periods.after(first, frame)
+        steps["earlier"] = page.address("history", frame=frame, date=_date(frame, before))
+        if after <= today:
+            steps["later"] = page.address("history", frame=frame, date=_date(frame, after))
+    return steps
 
 
 def _title(language: Language, frame: str, day: date) -> str:

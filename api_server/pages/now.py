@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Response, current_app
 
-from api_server.data import balance, curve, flows, periods
+from api_server.data import balance, capacity, curve, flows, periods
 from api_server.data.frames import Frame
 from api_server.devices import Site
 from api_server.pages import formats, page
@@ -54,7 +54,7 @@ def _site() -> Site:
 def _live(site: Site, at: datetime) -> dict[str, Any]:
     parts = current_app.extensions
     found = flows.answer(parts["store"], parts["cache"], site, at)
-    quarter = None
+    quarter = capacity.now(parts["store"], parts["cache"], page.settings(), site.meter, at)
     end = quarter and datetime.fromisoformat(quarter["quarter_end"])
     return {
         "site": site,

@@ -27,7 +27,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-TABS = ("now", "history")
+TABS = ("now", "history", "peaks", "health")
 
 blueprint = Blueprint(
     "pages", __name__, url_prefix="/ui", static_folder="static", template_folder="templates"
@@ -74,6 +74,7 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
         "address": address,
         "here": here,
         "tabs": TABS,
+        "tab": None,
         "version": __version__,
         "caller": g.get("caller"),
     }

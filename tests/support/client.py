@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,16 +38,22 @@ class Answer:
 class Client:
     """Asks with one token, on a connection of its own for each request."""
 
-    def __init__(self, url: str, token: str | None = "roof-token"):
+    def __init__(self, url: str, token: str | None = "roof-token", ca_file: str | None = None):
         self.where = urlsplit(url)
         self.token = token
+        self.ca_file = ca_file
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         """One request; underscores in header names become dashes."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.token is not None:
             named.setdefault("Authorization", f"Bearer {self.token}")
-        connection = http.client.HTTPConnection(self.where.hostname, self.where.port, timeout=15)
+        kind = http.client.HTTPConnection
+        trust: dict[str, Any] = {}
+        if self.where.scheme == "https":
+            kind = http.client.HTTPSConnection
+            trust = {"context": ssl.create_default_context(cafile=self.ca_file)}
+        connection = kind(self.where.hostname, self.where.port, timeout=15, **trust)
         try:
             connection.request(method, path, body, named)
             answer = connection.getresponse()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -9,7 +10,9 @@ from markupsafe import Markup
 
 from api_server.pages.formats import clock
 from api_server.pages.languages import Language
-from api_server.pages.svg.elements import drawing, percent, tag
+from api_server.pages.svg.elements import drawing, percent, stretched, tag
+
+CELL = timedelta(minutes=2)  # of a line of gaps, about what a wide screen can show
 
 
 def draw_level(share_pct: float | None) -> Markup:
@@ -60,18 +63,27 @@ def draw_gaps(
     """The day so far as a line with holes, and the hours below it."""
     length = end - start
     covered = percent(max(until - start, timedelta()) / length)
+    holes = tag("path", class_="gap", d=_holes(gaps, start))
     parts = [
-        tag("rect", class_="track", width="100%", height="16"),
-        tag("rect", class_="covered", width=covered, height="16"),
+        tag("rect", class_="track", width="100%", height="44%"),
+        tag("rect", class_="covered", width=covered, height="44%"),
+        stretched(length / CELL, 100, holes),
     ]
-    for begin, stop in gaps:
-        x, width = percent((begin - start) / length), percent((stop - begin) / length)
-        parts.append(tag("rect", class_="gap", x=x, width=width, height="16"))
     at = start
     while at < end:
         local = at.astimezone(zone)
         if local.hour % 6 == 0 and local.minute == 0:
             x = percent((at - start) / length)
-            parts.append(tag("text", clock(local), x=x, y="30", dx="1"))
+            parts.append(tag("text", clock(local), x=x, y="100%", dx="1"))
         at += timedelta(minutes=30)
     return drawing("gaps", language.words["gaps_title"], *parts)
+
+
+def _holes(gaps: Sequence[tuple[datetime, datetime]], start: datetime) -> str:
+    """Every cell that a gap touches: so many bytes at most, however many gaps there are."""
+    cells: set[int] = set()
+    for begin, stop in gaps:
+        cells.update(range((begin - start) // CELL, -((start - stop) // CELL)))
+    runs = groupby(enumerate(sorted(cells)), key=lambda one: one[1] - one[0])
+    listed = ([cell for _, cell in run] for _, run in runs)
+    return "".join(f"M{run[0]} 0h{len(run)}v44h-{len(run)}z" for run in listed)

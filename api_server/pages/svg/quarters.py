@@ -28,12 +28,12 @@ def draw_month(
 ) -> Markup:
     """Every quarter's mean power in its place in the month, with a mark on the highest."""
     _, top, step = scale((watts for _, watts in peaks), FLOOR_W * 1.2)
-    parts = [*_rules(top, step), *_floor(language, top)]
+    parts = _rules(top, step)
     parts += _days(start, end, zone)
     width = (end - start) / QUARTER
     steps = _steps([((when - start) // QUARTER, watts / top) for when, watts in peaks])
     curve = stretched(width, HEIGHT / ROOM, tag("path", class_="quarters", d=steps))
-    parts.append(curve)
+    parts += [curve, rule(_y(FLOOR_W, top), "floor")]
     for when, watts in peaks:
         if when == highest:
             x, y = percent((when - start) / (end - start)), percent(_y(watts, top))
@@ -64,7 +64,7 @@ def draw_year(
     """The peak of each month as a bar, the floor of the bill, and the mean that is paid."""
     known = [month["billed_w"] for month in months if month["billed_w"] is not None]
     _, top, step = scale([*known, mean_w or 0], FLOOR_W * 1.2)
-    parts = [*_rules(top, step), *_floor(language, top)]
+    parts = _rules(top, step)
     for place, month in enumerate(months):
         x = percent((place + 0.15) / len(months))
         width = percent(0.7 / len(months))
@@ -76,9 +76,9 @@ def draw_year(
         middle = percent((place + 0.5) / len(months))
         label = language.months_short[int(month["month"][5:]) - 1]
         parts.append(tag("text", label, class_="middle", x=middle, y="100%", dy="-6"))
+    parts.append(rule(_y(FLOOR_W, top), "floor"))
     if mean_w is not None:
-        y = percent(_y(mean_w, top))
-        parts.append(tag("line", class_="mean", x1="0", x2="100%", y1=y, y2=y))
+        parts.append(rule(_y(mean_w, top), "mean"))
     return plot("year", language.words["year_title"], _axis(language, top, step), *parts)
 
 
@@ -97,14 +97,6 @@ def _axis(language: Language, top: float, step: float) -> list[tuple[float, str]
 def _y(watts: float, top: float) -> float:
     """Where a power is, as a share of the drawing's height."""
     return (1 - watts / top) * ROOM
-
-
-def _floor(language: Language, top: float) -> list[Markup]:
-    y = percent(_y(FLOOR_W, top))
-    return [
-        tag("line", class_="floor", x1="0", x2="100%", y1=y, y2=y),
-        tag("text", language.words["floor"], class_="end", x="100%", y=y, dy="-4", dx="-2"),
-    ]
 
 
 def _days(start: datetime, end: datetime, zone: ZoneInfo) -> list[Markup]:

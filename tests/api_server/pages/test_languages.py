@@ -57,3 +57,15 @@ def test_a_third_language_is_one_file(tmp_path, monkeypatch):
     (tmp_path / "fr.toml").write_text((FOLDER / "nl.toml").read_text())
     monkeypatch.setattr(languages, "FOLDER", tmp_path)
     assert choose(None, "fr-BE", load()).code == "fr"
+
+
+def test_every_word_is_used():
+    sources = [*PAGES.rglob("*.html"), *PAGES.rglob("*.py")]
+    text = "\n".join(file.read_text() for file in sources)
+    groups = r"(error|frame|bucket|kind|source|peak)_\w+"
+    unused = [
+        key
+        for key in KNOWN["en"].words
+        if not re.search(rf"\b{key}\b", text) and not re.fullmatch(groups, key)
+    ]
+    assert unused == []

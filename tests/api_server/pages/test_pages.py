@@ -1,0 +1,283 @@
+"""The pages say what the API says, dashes for what is not known, and never fall over."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.api_server.pages.conftest import METER, ROOF, Reader
+from tests.support import history
+from tests.support.client import Client
+from tests.support.page import Page
+from tests.support.servers import Api
+
+ZONE = ZoneInfo("Europe/Brussels")
+DASH = "\u2013"
+PAGES = ("/ui/", "/ui/history", "/ui/peaks", "/ui/health")
+MAX_BYTES = 100_000
+# What depends on the second in which it is asked.
+MOVING = {"age_s", "expected_count", "covered_s", "missing_s"}
+
+
+def said(value: float | None) -> str:
+    return "" if value is None else json.dumps(value)
+
+
+def compare(page: Page, expected: dict[tuple, float | None]) -> None:
+    """Each number of the page is the API's; `expected` has them by field, device and bucket."""
+    for one in page.numbers:
+        value = expected[one.field, one.device, one.bucket]
+        if one.field in MOVING and value is not None:
+            assert float(one.value) == pytest.approx(value, abs=30), one
+        else:
+            assert one.value == said(value), one
+        assert (one.text == DASH) == (value is None), one
+
+
+def of_rows(rows: list[dict], device: str | None = None) -> dict[tuple, float | None]:
+    return {
+        (name, device, row.get("bucket", row.get("month"))): value
+        for row in rows
+        for name, value in row.items()
+    }
+
+
+def of(answer: dict, device: str | None = None) -> dict[tuple, float | None]:
+    return {(name, device, None): value for name, value in answer.items()}
+
+
+class TestEqual:
+    """Every number on every page is the API's of the same moment."""
+
+    def test_now(self, reader: Reader):
+        page = Page(reader.page("/ui/").text)
+        now = reader.get("/v1/balance/now?site=home").json
+        quarter = reader.get(f"/v1/capacity/now?device_id={METER}")
+        running = of(quarter.json, METER) if quarter.status == 200 else {}  # else it just began
+        today = reader.get("/v1/balance?site=home&frame=day&bucket=day").json["series"]
+        ages = {("age_s", device, None): age for device, age in now["devices"].items()}
+        compare(page, of(now) | running | of_rows(today) | ages)
+        shown = {one.field for one in page.numbers if not one.in_table}
+        assert {"pv_power_w", "battery_power_w", "home_power_w", "grid_power_w"} <= shown
+        assert {"battery_soc_pct", "age_s"} <= shown
+        assert ({"projected_w", "limit_w"} <= shown) == bool(running)
+        assert len([one for one in page.numbers if one.in_table]) == 8
+
+    @pytest.mark.parametrize("frame", ["day", "month", "year", "all"])
+    def test_history(self, reader: Reader, frame):
+        page = Page(reader.page(f"/ui/history?frame={frame}").text)
+        series = reader.get(f"/v1/balance?site=home&frame={frame}").json["series"]
+        compare(page, of_rows(series))
+        assert len(page.numbers) == 8 * len(series)
+
+    def test_peaks(self, reader: Reader):
+        page = Page(reader.page("/ui/peaks").text)
+        month = datetime.now(ZONE).strftime("%Y-%m")
+        answer = reader.get(f"/v1/capacity/month/{month}?device_id={METER}").json
+        year = reader.get(f"/v1/capacity/year?device_id={METER}").json
+        cost = reader.get(f"/v1/cost?device_id={METER}&frame=year").json
+        rows = (answer["peaks"], year["months"], cost["months"])
+        expected = of(answer, METER) | of(year, METER) | of(cost, METER)
+        compare(
+            page, expected | {key: v for part in rows for key, v in of_rows(part, METER).items()}
+        )
+        highest = sorted((peak["avg_power_w"] for peak in answer["peaks"]), reverse=True)[:20]
+        told = [int(one.value) for one in page.numbers if one.field == "avg_power_w"]
+        assert told == highest
+
+    def test_health(self, reader: Reader):
+        page = Page(reader.page("/ui/health").text)
+        expected = {}
+        for device in reader.get("/v1/devices").json["devices"]:
+            name = device["device_id"]
+            day = reader.get(f"/v1/completeness?device_id={name}").json
+            gaps = [{**gap, "bucket": gap["from"]} for gap in day["gaps"]]
+            expected |= of_rows(gaps, name) | of(day, name) | of(device, name)
+        compare(page, expected)
+        assert {one.device for one in page.numbers} == {ROOF, METER}
+
+    def test_the_csv(self, reader: Reader):
+        page = Page(reader.page("/ui/history?frame=month").text)
+        link = next(one for one in page.links if "/ui/history.csv" in one)
+        answer = reader.page(link)
+        series = reader.get("/v1/balance?site=home&frame=month").json["series"]
+        header, *rows = answer.text.split("\r\n")[:-1]
+        assert header.split(",") == list(series[0])
+        assert [row.split(",")[1] for row in rows] == [said(one["pv_kwh"]) for one in series]
+        assert answer.headers["Content-Disposition"].startswith("attachment")
+
+
+class TestFrame:
+    """What every page has."""
+
+    @pytest.mark.parametrize("path", PAGES)
+    def test_both_languages_and_little_weight(self, reader: Reader, path):
+        english, dutch = (reader.page(path, Accept_Language=code) for code in ("en", "nl-BE"))
+        assert english.status == dutch.status == 200
+        assert '<html lang="en">' in english.text
+        assert '<html lang="nl">' in dutch.text
+        assert Page(dutch.text).text != Page(english.text).text
+        static = [reader.get(f"/ui/static/{name}") for name in ("style.css", "page.js", "icon.svg")]
+        assert sum(len(one.text.encode()) for one in [dutch, *static]) < MAX_BYTES
+
+    @pytest.mark.parametrize("path", PAGES)
+    def test_nothing_comes_from_elsewhere(self, reader: Reader, path):
+        text = reader.page(path).text
+        assert "http:" not in text.replace("http://www.w3.org", "")
+        assert "https:" not in text
+        assert "<style" not in text
+        assert "<script src=" in text or "<script" not in text
+
+    def test_choices_stay_from_page_to_page(self, reader: Reader):
+        page = Page(reader.page("/ui/?lang=nl&site=home").text)
+        tabs = [link for link in page.links if link.startswith("/ui/peaks")]
+        assert tabs == ["/ui/peaks?site=home&lang=nl"]
+
+    @pytest.mark.parametrize(
+        ("path", "status"),
+        [
+            ("/ui/?site=other", 403),
+            ("/ui/history?site=other", 403),
+            ("/ui/history?frame=week", 422),
+            ("/ui/history?frame=day&date=2026-02-30", 422),
+            ("/ui/history?frame=all&date=2026", 422),
+            ("/ui/peaks?date=2026-13", 422),
+            (f"/ui/peaks?device_id={ROOF}", 404),
+            ("/ui/peaks?device_id=other", 403),
+            ("/ui/nothing", 404),
+            ("/ui/history?lang=%00&frame=\x7f&date=%ff", 422),
+        ],
+    )
+    def test_what_does_not_exist_is_a_page(self, reader: Reader, path, status):
+        answer = reader.page(path.replace("\x7f", "%7f"))
+        assert answer.status == status
+        assert answer.headers.get_content_type() == "text/html"
+        assert Page(answer.text).text
+
+    @pytest.mark.parametrize("date", ["1970", "2019", "2300", "9999", "0001"])
+    def test_far_times_are_empty_pages(self, reader: Reader, date):
+        assert reader.page(f"/ui/history?frame=year&date={date}").status == 200
+        assert reader.page(f"/ui/peaks?date={date}-01").status in (200, 404)
+
+
+class TestSteps:
+    """Back and forth, and into a bar."""
+
+    def test_a_month_leads_to_its_neighbours_and_its_days(self, reader: Reader):
+        page = Page(reader.page("/ui/history?frame=month&date=2026-03").text)
+        assert "/ui/history?frame=month&date=2026-02" in page.links
+        assert "/ui/history?frame=month&date=2026-04" in page.links
+        assert "/ui/history?frame=year&date=2026" in page.links
+
+    def test_nothing_leads_beyond_today(self, reader: Reader):
+        today = datetime.now(ZONE).date()
+        page = Page(reader.page("/ui/history").text)
+        assert f"/ui/history?frame=day&date={today - timedelta(days=1)}" in page.links
+        assert not any(str(today + timedelta(days=1)) in link for link in page.links)
+
+    def test_a_bar_leads_inside(self, reader: Reader):
+        page = Page(reader.page("/ui/history?frame=month").text)
+        today = datetime.now(ZONE).date()
+        assert f"/ui/history?frame=day&date={today}" in page.links
+
+
+class TestUnknown:
+    """Houses that do not tell everything."""
+
+    @pytest.fixture
+    def quiet(self, settings, server_folder):
+        """An API without a sample; its devices are nobody else's."""
+        settings["DEVICE_TOKENS"] = "roof-token:quiet-roof,meter-token:quiet-meter:p1"
+        settings["READ_TOKENS"] = "reader-token:quiet-roof+quiet-meter"
+        with Api(server_folder, settings, workers=1) as api:
+            yield api
+
+    def test_a_house_that_has_sent_nothing(self, quiet: Api):
+        reader = Reader(quiet)
+        for path in PAGES:
+            page = Page(reader.page(path).text)
+            # Of a device without samples completeness knows zeros, and the costs no more.
+            for one in page.numbers:
+                assert (one.text == DASH) == (one.value == ""), (path, one)
+        assert "No device of this house has sent anything yet." in reader.page("/ui/").text
+
+    def test_a_silent_device_is_said_in_words_and_its_values_are_dashes(self, quiet: Api):
+        now = datetime.now(UTC)
+        meter = {
+            "device_id": "quiet-meter",
+            "ts": (now - timedelta(minutes=12)).isoformat(),
+            "power_w": 500,
+            "import_power_w": 500,
+        }
+        roof = {
+            "device_id": "quiet-roof",
+            "ts": now.isoformat(),
+            "pv_power_w": 1000,
+            **dict.fromkeys(
+                ("battery_power_w", "battery_soc_pct", "load_power_w", "export_power_w")
+            ),
+        }
+        Client(quiet.url, "meter-token").post(meter)
+        Client(quiet.url, "roof-token").post(roof)
+        page = Page(Reader(quiet).page("/ui/").text)
+        assert "quiet-meter has been silent for 12 min" in page.text
+        assert page.number("grid_power_w").text == DASH
+        assert page.number("home_power_w").text == DASH
+        assert page.number("pv_power_w").value == "1000.0"
+        assert page.number("battery_soc_pct").text == DASH
+
+    def test_a_token_that_reads_no_whole_house(self, settings, server_folder):
+        settings["READ_TOKENS"] = "reader-token:roof"
+        with Api(server_folder, settings, workers=1) as api:
+            reader = Reader(api)
+            for path in ("/ui/", "/ui/history", "/ui/peaks"):
+                answer = reader.page(path)
+                assert answer.status == 200
+                assert "No house can be shown" in answer.text
+            assert "roof" in reader.page("/ui/health").text
+
+    def test_without_a_database_it_is_a_page_that_says_so(self, quiet: Api, postgres):
+        reader = Reader(quiet)
+        name = quiet.env["DATABASE_URL"].rpartition("/")[2]
+        postgres.query(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        postgres.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+        )
+        try:
+            answer = reader.page("/ui/")
+        finally:
+            postgres.query(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        assert answer.status == 503
+        assert answer.headers["Retry-After"]
+        assert "try again in a few seconds" in answer.text
+        assert reader.page("/ui/").status == 200
+
+
+@pytest.mark.parametrize(
+    ("day", "hours", "twice"), [("2026-03-29", 23, []), ("2025-10-26", 25, ["02:00"])]
+)
+def test_days_of_23_and_25_hours_look_right(settings, server_folder, day, hours, twice):
+    settings["DEVICE_TOKENS"] = f"roof-token:roof{hours},meter-token:meter{hours}:p1"
+    settings["READ_TOKENS"] = f"reader-token:roof{hours}+meter{hours}"
+    midnight = datetime.fromisoformat(day).replace(tzinfo=ZONE).astimezone(UTC)
+    times = [midnight + timedelta(minutes=10 * n) for n in range(-1, 6 * hours + 1)]
+    meter = [
+        {
+            "device_id": f"meter{hours}",
+            "ts": at,
+            "power_w": 600,
+            "import_power_w": 600,
+            "energy_import_kwh": 100 + number / 10,
+            "energy_export_kwh": 0,
+        }
+        for number, at in enumerate(times)
+    ]
+    history.insert(settings["DATABASE_URL"], "p1", meter)
+    with Api(server_folder, settings, workers=1) as api:
+        page = Page(Reader(api).page(f"/ui/history?frame=day&date={day}").text)
+        imported = [one for one in page.numbers if one.field == "grid_import_kwh"]
+        assert len(imported) == hours
+        assert sum(float(one.value) for one in imported) == pytest.approx(0.6 * hours, abs=0.001)
+        assert ("02:00 first time" in page.text) == ("02:00" in twice)
+        assert ("02:00 second time" in page.text) == ("02:00" in twice)
