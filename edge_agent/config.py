@@ -16,7 +16,7 @@ STATE = Path("/var/lib/sunspool")
 
 @dataclass(frozen=True)
 class Settings:
-    """What one agent was told; named as the settings in lower case."""
+    """The settings of one agent, named as in the environment, but in lower case."""
 
     sungrow_host: str | None
     sungrow_port: int
@@ -145,7 +145,7 @@ def spool(environ: Mapping[str, str]) -> tuple[Path, int]:
 
 
 def read_token(path: Path) -> str | None:
-    """The token that its file holds now, or None while it can not be read."""
+    """The token that its file holds now, or None while it cannot be read."""
     table = [setting for setting in TABLE if setting.name == "VPS_DEVICE_TOKEN"]
     values, problems = environment.read(table, {"VPS_DEVICE_TOKEN_FILE": str(path)})
     return None if problems else values["vps_device_token"]

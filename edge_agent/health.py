@@ -1,4 +1,4 @@
-"""health.json, and what systemd is told: ready, alive, status, stopping."""
+"""health.json, the report to the server, and the messages to systemd."""
 
 import json
 import logging
@@ -11,6 +11,7 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.clock import read_wall
+from edge_agent.left_behind import LeftBehind
 from edge_agent.shared import logs
 from edge_agent.shared.samples import format_time
 
@@ -38,6 +39,8 @@ class HealthFile:
         self._device_id = settings.device_id
         self._poll_interval_s = settings.poll_interval_s
         self._started = monotonic()
+        self._left_behind = LeftBehind(settings.spool_path, settings.device_id)
+        self._warned_of: str | None = None
         self._broken = False
         with suppress(OSError):  # then writing fails as well, and says so
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +53,7 @@ class HealthFile:
             "version": __version__,
             "uptime_s": self._uptime_s,
             **values,
+            "spool_warning": self._spool_warning(),
         }
         try:
             with open(self._new, "wb") as new:
@@ -63,13 +67,20 @@ class HealthFile:
             self._broken = False
 
     def report(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What of these values the server is told, and what it is told beside them."""
+        """The report to the server: some of these values, and who reports."""
         return {
             "version": __version__,
             "poll_interval_s": self._poll_interval_s,
             "uptime_s": self._uptime_s,
             **{name: values[name] for name in REPORTED},
         }
+
+    def _spool_warning(self) -> str | None:
+        warning = self._left_behind.warning
+        if warning and warning != self._warned_of:
+            logs.event(log, logging.WARNING, "spool_left_behind", warning)
+        self._warned_of = warning
+        return warning
 
     @property
     def _uptime_s(self) -> float:
@@ -101,7 +112,7 @@ class Systemd:
         self._tell("STATUS=" + " ".join(text.split()))  # a second line would be a second word
 
     def stopping(self) -> None:
-        """We were told to stop, or have to."""
+        """The agent is about to end."""
         self._tell("STOPPING=1")
 
     def _tell(self, message: str) -> None:
@@ -112,4 +123,4 @@ class Systemd:
                 notify.setblocking(False)
                 notify.sendto(message.encode(), self._address)
         except OSError as error:
-            logs.event(log, logging.DEBUG, "notify_failed", f"systemd was not told: {error}")
+            logs.event(log, logging.DEBUG, "notify_failed", f"systemd got no message: {error}")

@@ -79,7 +79,7 @@ class Uploader:
         self._gzip = True
         self._exchange_s = EXCHANGE_S
         self._newest_at = self._reported_at = float("-inf")
-        self._peaks_told: Any = None
+        self._peaks_sent: Any = None
         self._doubted: frozenset[int] = frozenset()
         self._newest_taken = False  # since there are doubted samples
         self._not_before = 0.0  # what the server itself asked for
@@ -146,7 +146,7 @@ class Uploader:
 
     def _send(self, batch: list[Any]) -> Outcome:
         report = self._report()
-        if report.get("peaks") is self._peaks_told:
+        if report.get("peaks") is self._peaks_sent:
             report.pop("peaks", None)
         samples = b",".join(entry.payload for entry in batch)
         body = b'{"samples":[%b],"agent":%b}' % (samples, json.dumps(report).encode())
@@ -165,7 +165,7 @@ class Uploader:
         outcome = classify(self._without_token(answer), len(batch), gzipped)
         if outcome.action is Action.CONFIRM:
             self._reported_at = monotonic()
-            self._peaks_told = report.get("peaks", self._peaks_told)
+            self._peaks_sent = report.get("peaks", self._peaks_sent)
         return outcome
 
     def _without_token(self, answer: Answer) -> Answer:

@@ -64,6 +64,17 @@ def test_check_lists_every_problem_at_once_and_exits_78(agent):
     assert [line["event"] for line in logged(done)] == ["wrong_settings"] * 3
 
 
+def test_check_tells_of_readings_that_a_changed_device_id_left_behind(agent, tmp_path):
+    agent.env |= {"SPOOL_PATH": str(tmp_path / "meter" / "spool.db")}
+    assert "warning" not in agent.ask("--check").stdout
+    refuse_one(tmp_path / "house")
+    done = agent.ask("--check")
+    assert done.returncode == 0
+    (warning,) = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
+    assert f"{tmp_path}/house/spool.db holds 1 readings that no agent sends" in warning
+    assert "DEVICE_ID=house" in warning
+
+
 @pytest.mark.parametrize("options", [[], ["--once"]])
 def test_wrong_settings_end_everything_else_before_it_starts(agent, meter, options):
     agent.env |= {"BATCH_SIZE": "0", "DEVICE_ID": "a/b"}

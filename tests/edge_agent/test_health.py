@@ -8,7 +8,9 @@ from threading import Event, Thread
 import pytest
 
 from edge_agent.health import HealthFile, Systemd
-from tests.support.agent import settings
+from edge_agent.left_behind import LeftBehind
+from edge_agent.spool.queue import Spool
+from tests.support.agent import sample, settings
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -57,3 +59,23 @@ def test_a_reader_never_sees_half_a_health_file(tmp_path):
     reader.join()
     assert seen == sorted(seen)
     assert json.loads(path.read_text())["device_id"] == "house"
+
+
+def test_readings_that_a_changed_device_id_left_behind_are_in_the_health(tmp_path, caplog):
+    old = Spool(settings(tmp_path, SPOOL_PATH=tmp_path / "old" / "spool.db").spool_path)
+    old.enqueue(sample(0))
+    ours = settings(tmp_path, SPOOL_PATH=tmp_path / "house" / "spool.db")
+
+    def warning():
+        health = HealthFile(ours)
+        health.write({})
+        return json.loads(ours.health_path.read_text())["spool_warning"]
+
+    assert warning() is None  # an agent works on it
+    old.close()
+    text = f"{tmp_path}/old/spool.db holds 1 readings that no agent sends"
+    found = warning()
+    assert found.startswith(text)
+    assert caplog.messages == [found]
+    elsewhere = settings(tmp_path, SPOOL_PATH=tmp_path / "spool.db")
+    assert LeftBehind(elsewhere.spool_path, "house").warning is None

@@ -6,10 +6,11 @@ from math import floor
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tests.simulators.house import House
+from tests.simulators.house import BUILT, House, HouseState
 
 BRUSSELS = ZoneInfo("Europe/Brussels")
 QUARTER = timedelta(minutes=15)
+HISTORY = 13  # months whose peaks a meter keeps
 
 
 class SimulatedTime:
@@ -28,9 +29,11 @@ class BelgianMeter:
 
     def __init__(self, house: House, start: datetime):
         self._house = house
-        month = start.astimezone(BRUSSELS).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        self._quarter = month.astimezone(UTC)  # the next one to close
-        self._peak: tuple[int, datetime] | None = None
+        self._quarter = _months_before(_month(start), HISTORY).astimezone(UTC)  # next to close
+        self._quarter = max(self._quarter, _quarter_start(BUILT) + QUARTER)
+        self._imported: tuple[datetime, float] | None = None  # a quarter, the register then
+        self.peak: tuple[int, datetime] | None = None  # of this month: W, end of the quarter
+        self.history: list[tuple[datetime, datetime, int]] = []  # month's end, quarter's end, W
         self._tariffs = {1: [0, 0], 2: [0, 0]}  # Wh of import and export
         self._counted = (0, 0)
 
@@ -39,7 +42,8 @@ class BelgianMeter:
         self._close_quarters(now)
         local = now.astimezone(BRUSSELS)
         tariff = 1 if local.weekday() < 5 and 7 <= local.hour < 22 else 2  # day and night
-        imported, exported = self._count(now, tariff)
+        state = self._house.at(now)
+        imported, exported = self._count(state, tariff)
         body = {
             "protocol_version": 50,
             "meter_model": "LGF5E360",
@@ -47,21 +51,20 @@ class BelgianMeter:
             "tariff": tariff,
             "energy_import_kwh": imported / 1000,
             "energy_export_kwh": exported / 1000,
-            "power_w": -round(self._house.at(now).export_w),
-            "average_power_15m_w": self._quarter_power(now),
+            "power_w": -round(state.export_w),
+            "average_power_15m_w": self._running_w(state),
         }
         for number, (into, out) in self._tariffs.items():
             body[f"energy_import_t{number}_kwh"] = into / 1000
             body[f"energy_export_t{number}_kwh"] = out / 1000
-        if self._peak:
-            body["monthly_power_peak_w"], ended = self._peak
+        if self.peak:
+            body["monthly_power_peak_w"], ended = self.peak
             stamp = ended.astimezone(BRUSSELS).strftime("%Y-%m-%dT%H:%M:%S")
             body["monthly_power_peak_timestamp"] = stamp
         return body
 
-    def _count(self, now: datetime, tariff: int) -> tuple[int, int]:
+    def _count(self, state: HouseState, tariff: int) -> tuple[int, int]:
         """The registers in Wh; what came since the last time goes to the tariff of now."""
-        state = self._house.at(now)
         counted = (
             floor(state.import_kwh * 1000),
             floor(state.export_kwh * 1000),
@@ -73,20 +76,22 @@ class BelgianMeter:
 
     def _close_quarters(self, now: datetime) -> None:
         """Keep the highest quarter of the month; its time is the quarter's end."""
-        while self._quarter + QUARTER <= now:
-            end = self._quarter + QUARTER
-            power = self._quarter_power(end, self._quarter)
+        while (end := self._quarter + QUARTER) <= now:
+            power = round(self._house.quarter_import_kwh(self._quarter) * 4000)
             if _month(self._quarter) != _month(self._quarter - QUARTER):
-                self._peak = None
-            if self._peak is None or power > self._peak[0]:
-                self._peak = (power, end)
+                if self.peak:
+                    self.history.append((_month(self._quarter), self.peak[1], self.peak[0]))
+                    self.history = self.history[-HISTORY:]
+                self.peak = None
+            if self.peak is None or power > self.peak[0]:
+                self.peak = (power, end)
             self._quarter = end
 
-    def _quarter_power(self, now: datetime, start: datetime | None = None) -> int:
-        """The import of a quarter so far, spread over the whole quarter."""
-        start = start or _quarter_start(now)
-        imported = self._house.at(now).import_kwh - self._house.at(start).import_kwh
-        return round(imported * 4000)
+    def _running_w(self, state: HouseState) -> int:
+        """The import of the running quarter so far, spread over the whole quarter."""
+        if self._imported is None or self._imported[0] != self._quarter:
+            self._imported = self._quarter, self._house.at(self._quarter).import_kwh
+        return round((state.import_kwh - self._imported[1]) * 4000)
 
 
 def as_v1(body: dict[str, Any]) -> dict[str, Any]:
@@ -109,6 +114,12 @@ def _quarter_start(moment: datetime) -> datetime:
     return moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
 
 
-def _month(moment: datetime) -> tuple[int, int]:
+def _month(moment: datetime) -> datetime:
+    """The start of the local month."""
     local = moment.astimezone(BRUSSELS)
-    return local.year, local.month
+    return local.replace(day=1, hour=0, minute=0, second=0, microsecond=0, fold=0)
+
+
+def _months_before(month: datetime, count: int) -> datetime:
+    number = month.year * 12 + month.month - 1 - count
+    return month.replace(year=number // 12, month=number % 12 + 1)

@@ -15,6 +15,7 @@ from tests.simulators.house import INVERTER_ZONE, House, HouseState
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "sungrow"
 SERIAL = "A2340001234"
+SECOND_SERIAL = "A2340004321"
 RUNNING, STANDBY = 0x40, 0x08
 
 
@@ -76,10 +77,11 @@ def recorded(file: Path) -> dict[int, int]:
 
 
 class HouseWords:
-    """What the inverter of a house holds at any time."""
+    """What an inverter of a house holds at any time: the first, or the second without a battery."""
 
-    def __init__(self, house: House):
+    def __init__(self, house: House, number: int = 1):
         self._house = house
+        self._tell = (_gauges, _counters) if number == 1 else (_second_gauges, _second_counters)
         self._registers = {register.name: register for register in listed()}
 
     def at(self, moment: datetime) -> dict[int, int]:
@@ -88,16 +90,27 @@ class HouseWords:
         midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
         now, first = self._house.at(moment), self._house.at(midnight)
         words: dict[int, int] = {}
-        for name, value in (_gauges(now) | _counters(now, first)).items():
+        gauges, counters = self._tell
+        for name, value in (gauges(now) | counters(now, first)).items():
             register = self._registers[name]
             words.update(zip(register.addresses, register.words(value), strict=True))
-        return words
+        return words | alarm_words(now.alarms)
+
+
+def alarm_words(alarms: str) -> dict[int, int]:
+    """The words that say a sample's alarms."""
+    words = dict.fromkeys(range(13049, 13079), 0)
+    for entry in alarms.split():
+        word, bit = map(int, entry.split("."))
+        words[word + bit // 16] |= 1 << bit % 16
+    return words
 
 
 def _gauges(now: HouseState) -> dict[str, float | str]:
     load, export, battery = round(now.load_w), round(now.export_w), round(now.battery_w)
     volt = 195 + now.soc_pct / 5
     pv_volt = 0 if now.pv_w < 20 else 300 + now.pv_w / 100
+    volt2 = pv_volt - 30 if pv_volt and now.string2_w else 0  # 0: it is dark, or the string dead
     idle = now.loss_w == 0
     flow = (
         (now.pv_w > 0)
@@ -114,9 +127,9 @@ def _gauges(now: HouseState) -> dict[str, float | str]:
         "output_type": 0,
         "inverter_temperature": 22 + now.loss_w / 10,
         "mppt1_voltage": pv_volt,
-        "mppt1_current": pv_volt and 0.55 * now.pv_w / pv_volt,
-        "mppt2_voltage": pv_volt and pv_volt - 30,
-        "mppt2_current": pv_volt and 0.45 * now.pv_w / (pv_volt - 30),
+        "mppt1_current": pv_volt and now.string1_w / pv_volt,
+        "mppt2_voltage": volt2,
+        "mppt2_current": volt2 and now.string2_w / volt2,
         "total_dc_power": round(now.pv_w),
         "phase_a_voltage": 232 + now.export_w / 1000,
         "undocumented_active_power_mirror": load + export,
@@ -147,7 +160,8 @@ def _gauges(now: HouseState) -> dict[str, float | str]:
 
 def _counters(now: HouseState, first: HouseState) -> dict[str, float]:
     """Its counters; 13035 and 13044, import and export of today, stay 0 as on real ones."""
-    today = {name: getattr(now, name) - getattr(first, name) for name in HouseState.__slots__}
+    kwh = [name for name in HouseState.__slots__ if name.endswith("_kwh")]
+    today = {name: getattr(now, name) - getattr(first, name) for name in kwh}
     return {
         "daily_pv_generation": today["pv_kwh"],
         "total_pv_generation": now.pv_kwh,
@@ -161,4 +175,34 @@ def _counters(now: HouseState, first: HouseState) -> dict[str, float]:
         "daily_battery_charge": today["charge_kwh"],
         "total_battery_charge": now.charge_kwh,
         "total_export_energy": now.export_kwh,
+    }
+
+
+def _second_gauges(now: HouseState) -> dict[str, float | str]:
+    """An inverter without a battery and without a meter says 0 for all that it cannot know."""
+    pv_volt = 0 if now.pv2_w < 20 else 310 + now.pv2_w / 100
+    return {
+        "serial_number": SECOND_SERIAL,
+        "device_type_code": 0x0D17,
+        "rated_output_power": 3000,
+        "output_type": 0,
+        "inverter_temperature": 20 + now.pv2_w / 200,
+        "mppt1_voltage": pv_volt,
+        "mppt1_current": pv_volt and now.pv2_w / 2 / pv_volt,
+        "mppt2_voltage": pv_volt,
+        "mppt2_current": pv_volt and now.pv2_w / 2 / pv_volt,
+        "total_dc_power": round(now.pv2_w),
+        "phase_a_voltage": 232 + now.export_w / 1000,
+        "grid_frequency": 50 + math.sin(now.load_kwh * 50) / 50,
+        "running_state": RUNNING if now.pv2_w else STANDBY,
+        "power_flow_status": int(now.pv2_w > 0),
+        "phase_a_current": now.ac2_w / 232,
+        "total_active_power": round(now.ac2_w),
+    }
+
+
+def _second_counters(now: HouseState, first: HouseState) -> dict[str, float]:
+    return {
+        "daily_pv_generation": now.pv2_kwh - first.pv2_kwh,
+        "total_pv_generation": now.pv2_kwh,
     }

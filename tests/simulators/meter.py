@@ -20,22 +20,28 @@ from tests.simulators.appliances import SERIAL, ApplianceCa, san
 from tests.simulators.belgian import BelgianMeter, SimulatedTime, as_v1
 from tests.simulators.homewizard import TOKEN, MeterSimulator
 from tests.simulators.house import House
+from tests.simulators.telegram import telegram
 
 
-def house_meter(
-    house: House, start: datetime, speed: float = 1.0, v1: bool = False
-) -> Callable[[], dict[str, Any]]:
+class HouseMeter:
     """What a meter in this house tells whenever it is asked, as API v2 or v1 puts it."""
-    clock, one_at_a_time = SimulatedTime(start, speed), threading.Lock()
-    meter = BelgianMeter(house, start)
-    meter.measurement(start)  # the years before take a moment, which no client should wait for
 
-    def measure() -> dict[str, Any]:
-        with one_at_a_time:
-            body = meter.measurement(clock.now())
-        return as_v1(body) if v1 else body
+    def __init__(self, house: House, start: datetime, speed: float = 1.0, v1: bool = False):
+        self._clock, self._one_at_a_time = SimulatedTime(start, speed), threading.Lock()
+        self._meter, self._v1 = BelgianMeter(house, start), v1
+        self._meter.measurement(start)  # the years before take a moment: no client should wait
 
-    return measure
+    def __call__(self) -> dict[str, Any]:
+        """The measurement."""
+        with self._one_at_a_time:
+            body = self._meter.measurement(self._clock.now())
+        return as_v1(body) if self._v1 else body
+
+    def telegram(self) -> bytes:
+        """The raw telegram, with the peaks of the past months."""
+        with self._one_at_a_time:
+            now = self._clock.now()
+            return telegram(self._meter, self._meter.measurement(now), now)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,17 +49,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     start = options.start or datetime.now(UTC)
     v1 = options.api == "v1"
+    of_house = None
     if options.recording:
         body = json.loads(options.recording.read_text())
         measure: Callable[[], Any] = lambda: body  # noqa: E731
     else:
-        measure = house_meter(House(options.seed), start, options.speed, v1)
+        measure = of_house = HouseMeter(House(options.seed), start, options.speed, v1)
     ca = None if v1 else ApplianceCa(options.folder)
     certificate = ca and ca.issue(
         f"appliance/p1dongle/{SERIAL}", (san(),) if options.names == "san" else ()
     )
     meter = MeterSimulator(measure, certificate, options.host, options.port)
     meter.fault = options.fault
+    if of_house:
+        meter.telegram = of_house.telegram
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -81,7 +90,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--recording", type=Path, help="tell this body again and again")
     parser.add_argument(
-        "--fault", help="what it suffers from, as in tests/simulators/homewizard.py"
+        "--fault", help="what it suffers from, as in tests/simulators/homewizard_api.py"
     )
     return parser.parse_args(arguments)
 

@@ -69,8 +69,8 @@ class P1Source:
     def read(self) -> Sample:
         """Ask once; raises NothingNew for a telegram that was taken before, else SourceError."""
         body = self._measurement()
-        told = body.get("timestamp")
-        self._refuse_repetition(told)
+        shown = body.get("timestamp")
+        self._refuse_repetition(shown)
         ts = self._now()
         self._read_telegram()
         try:
@@ -78,8 +78,8 @@ class P1Source:
         except NoPower as error:
             raise SourceError(f"no electricity data yet: {error}", NO_DATA_WAIT_S) from error
         self._check_product()
-        self._compare_clocks(told, ts)
-        self._note(told, sample)
+        self._compare_clocks(shown, ts)
+        self._note(shown, sample)
         return sample
 
     def close(self) -> None:
@@ -141,23 +141,23 @@ class P1Source:
             return "the meter does not know HW_P1_TOKEN; pair again: python -m edge_agent --pair"
         return "switch on the local API in the HomeWizard app (settings of the meter)"
 
-    def _refuse_repetition(self, told: Any) -> None:
-        if told is None or told != self._taken:
+    def _refuse_repetition(self, shown: Any) -> None:
+        if shown is None or shown != self._taken:
             return
         if self._monotonic() - self._moved_at <= FROZEN_AFTER_S:
-            raise NothingNew(f"still the telegram of {told}")
+            raise NothingNew(f"still the telegram of {shown}")
         raise SourceError(
-            f"the meter is frozen: no telegram after that of {told} for over a minute; "
+            f"the meter is frozen: no telegram after that of {shown} for over a minute; "
             "check the cable to the electricity meter",
             FROZEN_WAIT_S,
         )
 
-    def _note(self, told: Any, sample: Sample) -> None:
+    def _note(self, shown: Any, sample: Sample) -> None:
         """Remember what was taken; without timestamps only equal values hint at a dead cable."""
         values = {**sample, "ts": None}
         stood_s = self._monotonic() - self._moved_at
-        if told is not None or values != self._values:
-            self._taken, self._values = told, values
+        if shown is not None or values != self._values:
+            self._taken, self._values = shown, values
             self._moved_at = self._monotonic()
             self._warned_of_standstill = False
         elif stood_s > FROZEN_AFTER_S and not self._warned_of_standstill:
@@ -181,8 +181,8 @@ class P1Source:
             cause = f"{self._connection.where} is a {product!s:.20}, not a P1 meter (HWE-P1)"
             raise SourceError(cause, HUMAN_WAIT_S)
 
-    def _compare_clocks(self, told: Any, ts: datetime) -> None:
-        clock = meter_time(told, self._zone, near=ts)
+    def _compare_clocks(self, shown: Any, ts: datetime) -> None:
+        clock = meter_time(shown, self._zone, near=ts)
         if clock is None or abs(clock - ts) <= CLOCK_TOLERANCE or self._warned_of_clock:
             return
         self._warned_of_clock = True

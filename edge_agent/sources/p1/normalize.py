@@ -1,9 +1,9 @@
 """From the body of a HomeWizard answer to a sample; pure: the time of reading is passed in.
 
 Every field but the power may be absent, null or wrong: the sample then says "unknown", never 0.
-The meter tells its times naively in local time, so those of the repeated hour in autumn mean two
-instants: of its clock the one nearer to the time of reading is taken, of the month peak the later
-one that has passed.
+The meter gives its times in local time without an offset, so those of the repeated hour in autumn
+mean two instants: of its clock the one nearer to the time of reading is taken, of the month peak
+the later one that has passed.
 """
 
 import math
@@ -56,7 +56,7 @@ class NoPower(ValueError):
 
 
 class PeakTime:
-    """When the month peak was; one that is known stays while the meter tells the same time.
+    """When the month peak was; one that is known stays while the meter shows the same time.
 
     So the later of two instants, once it has passed as well, does not take the earlier one's place.
     """
@@ -69,9 +69,9 @@ class PeakTime:
         """Take over what another source knows for certain."""
         self._known = (naive, instant)
 
-    def at(self, told: Any, ts: datetime) -> datetime | None:
-        """The instant of what the meter tells at ts, None if that is no time."""
-        naive = _naive(told)
+    def at(self, shown: Any, ts: datetime) -> datetime | None:
+        """The instant of the time that the meter shows at ts, None if that is none."""
+        naive = _naive(shown)
         if naive is None:
             return None
         if self._known is None or self._known[0] != naive:
