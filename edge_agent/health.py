@@ -15,6 +15,8 @@ from edge_agent.left_behind import LeftBehind
 from edge_agent.shared import logs
 from edge_agent.shared.samples import format_time
 
+STATUS_EVERY_S = 5.0
+
 log = logging.getLogger(__name__)
 
 
@@ -94,28 +96,32 @@ class Systemd:
         self._address = environ.get("NOTIFY_SOCKET", "")
         if self._address.startswith("@"):
             self._address = "\0" + self._address[1:]  # an abstract socket
+        self._status_at = float("-inf")
         self.watchdog_s = 0.0
         if environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
             self.watchdog_s = int(environ.get("WATCHDOG_USEC") or 0) / 1e6
 
     def ready(self) -> None:
         """Settings and spool are good."""
-        self._tell("READY=1")
+        self._send("READY=1")
 
     def alive(self) -> None:
         """Both loops make progress."""
         if self.watchdog_s:
-            self._tell("WATCHDOG=1")
+            self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
-        """The line that `systemctl status` shows."""
-        self._tell("STATUS=" + " ".join(text.split()))  # a second line would be a second word
+        """The line that `systemctl status` shows; not every poll is worth waking systemd for."""
+        if monotonic() - self._status_at < STATUS_EVERY_S:
+            return
+        self._status_at = monotonic()
+        self._send("STATUS=" + " ".join(text.split()))  # a second line would be a second word
 
     def stopping(self) -> None:
         """The agent is about to end."""
-        self._tell("STOPPING=1")
+        self._send("STOPPING=1")
 
-    def _tell(self, message: str) -> None:
+    def _send(self, message: str) -> None:
         if not self._address:
             return
         try:

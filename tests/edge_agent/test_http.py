@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 import pytest
 
 from edge_agent import __version__
-from edge_agent.http import MAX_BODY_BYTES, Connection, NoAnswer
+from edge_agent.http import MAX_BODY_BYTES, Answer, Connection, NoAnswer
 from tests.simulators.ingest_server import IngestServer, Reply
 from tests.simulators.proxy import Fault, FaultProxy
 from tests.support.servers import CertificateAuthority, free_port
@@ -97,6 +97,58 @@ def test_tls_before_1_2_is_refused(tls, ca):
         with pytest.raises(NoAnswer, match=r"(?i)version|protocol"):
             post(f"https://127.0.0.1:{listener.getsockname()[1]}", ca.file)
         thread.join()
+
+
+def test_a_host_is_tried_at_each_of_its_addresses(server, ca):
+    """Of `localhost`, IPv6 and IPv4, only one has the server."""
+    if len({info[0] for info in socket.getaddrinfo("localhost", 80)}) < 2:
+        pytest.skip("localhost has only one address: this test needs ::1 localhost in /etc/hosts")
+    assert post(f"https://localhost:{server.port}", ca.file).status == 200
+
+
+def test_the_path_of_the_base_url_comes_before_that_of_the_request(server, ca):
+    assert post(server.url + "/base", ca.file).status == 200
+    assert server.requests[0].path == "/base/v1/ingest"
+    assert server.requests[0].headers["host"] == f"127.0.0.1:{server.port}"
+
+
+def test_a_server_that_does_not_read_does_not_hold_the_thread(tls, ca):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*tls)
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection, context.wrap_socket(connection, server_side=True) as secured:
+                while not done.wait(0.2):  # it reads, but so slowly that it would take hours
+                    secured.recv(100)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        started = time.monotonic()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(NoAnswer, match=r"gave no answer in 1\.5 s"):
+            post(url, ca.file, body=b"x" * 50_000_000, within_s=1.5)
+        assert time.monotonic() - started < 4
+        done.set()
+        thread.join()
+
+
+def test_a_request_that_a_kept_connection_swallowed_is_sent_once_more(server, ca):
+    server.say(Reply(200, {"inserted": 0}), Reply(reset=True), Reply(200, {"inserted": 1}))
+    with closing(Connection.to_server(server.url, ca.file)) as client:
+        answers = [client.request("POST", "/", {}, BODY, within_s=5) for _ in range(2)]
+        assert [answer.json() for answer in answers] == [{"inserted": 0}, {"inserted": 1}]
+        server.say(Reply(200, {}, {"Connection": "close"}), Reply(reset=True))
+        client.request("POST", "/", {}, BODY, within_s=5)
+        with pytest.raises(NoAnswer):  # it was a new connection: a failure
+            client.request("POST", "/", {}, BODY, within_s=5)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"a": NaN}', b"\xff", b"[" * 60_000, None])
+def test_what_is_no_json_is_none(body):
+    assert Answer(200, {}, body).json() is None
 
 
 def test_nobody_there_is_no_answer(ca):

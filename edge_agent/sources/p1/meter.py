@@ -126,6 +126,7 @@ class P1Source:
         try:
             answer = self._get(path, TELEGRAM_TIMEOUT_S)
         except (NoAnswer, WrongIdentity) as error:
+            self._product_known = self._v2  # something else may answer next time
             logs.event(_log, logging.DEBUG, "telegram_failed", f"no telegram: {error}")
             return
         if answer.status != 200 or not answer.body:
