@@ -34,7 +34,7 @@ def ingest() -> dict[str, int]:
         problem(403, "This token may only read.")
     if _any_foreign(samples, device):
         problem(403, "This token may not write samples of that device.")
-    columns, problems = decode(KINDS[device.kind], samples, now)
+    columns, problems = decode(KINDS[device.kind], samples, now, settings.keep_samples_days)
     if problems:
         current_app.extensions["metrics"].count_samples(device.device_id, rejected=len(samples))
         problem(422, _details(problems, samples, KINDS[device.kind]))

@@ -227,25 +227,27 @@ def format_time(time: datetime) -> str:
 
 
 def decode(
-    kind: Kind, samples: list[Any], now: datetime
+    kind: Kind, samples: list[Any], now: datetime, keep_days: int | None = None
 ) -> tuple[dict[str, list[Any]], list[Problem]]:
     """Turn samples as parsed from JSON into one list of values per column of the kind.
 
     Times become datetimes in UTC, integers are rounded half to even, absent fields become None
     or their default. With any problem the columns are of no use; every bad sample has at least
-    one. `device_id` is checked for its form only.
+    one. `device_id` is checked for its form only. A sample older than `keep_days` is refused.
     """
     objects = [index for index, sample in enumerate(samples) if isinstance(sample, dict)]
     if len(objects) < len(samples):
-        _, problems = decode(kind, [samples[index] for index in objects], now)
+        _, problems = decode(kind, [samples[index] for index in objects], now, keep_days)
         problems = [replace(problem, index=objects[problem.index]) for problem in problems]
         for index in sorted(set(range(len(samples))) - set(objects)):
             problems.append(Problem(index, "device_id", "a sample must be an object", "object"))
         return {}, sorted(problems, key=lambda problem: problem.index)
-    latest, columns, problems = now + LEEWAY, {}, []
-    readers = {**_READERS, "ts": _ts_until(latest)}
+    columns: dict[str, list[Any]] = {}
+    problems: list[Problem] = []
+    span = max(EARLIEST, now - timedelta(days=keep_days)) if keep_days else EARLIEST, now + LEEWAY
+    readers = {**_READERS, "ts": _ts_within(span)}
     for field, raw in zip((_DEVICE_ID, _TS, *kind.fields), _transposed(kind, samples), strict=True):
-        values = _plain(field, raw, latest)
+        values = _plain(field, raw, span)
         if values is None:
             values = _column(samples, field, readers[field.type], problems)
         columns[field.name] = values
@@ -264,7 +266,7 @@ def _transposed(kind: Kind, samples: list[dict]) -> Iterable[list[Any]]:
     return map(list, zip(*rows, strict=True)) if rows else [[] for _ in kind.columns]
 
 
-def _plain(field: Field, raw: list[Any], latest: datetime) -> list[Any] | None:
+def _plain(field: Field, raw: list[Any], span: tuple[datetime, datetime]) -> list[Any] | None:
     """A whole column at once, by its types and extremes; None if it needs a closer look.
 
     JSON admits no NaN (the parser refuses it), so the extremes speak for every value.
@@ -288,7 +290,7 @@ def _plain(field: Field, raw: list[Any], latest: datetime) -> list[Any] | None:
             times = list(map(parse_time, given))
         except ValueError:
             return None
-        return times if min(times) >= EARLIEST and max(times) <= latest else None
+        return times if min(times) >= span[0] and max(times) <= span[1] else None
     return raw if field.low <= min(given) and max(given) <= field.high else None
 
 
@@ -350,11 +352,15 @@ def _text(_field: Field, raw: Any) -> str:
     return raw
 
 
-def _ts_until(latest: datetime) -> Callable[[Field, Any], datetime]:
+def _ts_within(span: tuple[datetime, datetime]) -> Callable[[Field, Any], datetime]:
+    earliest, latest = span
+
     def read(field: Field, raw: Any) -> datetime:
         time = _time(field, raw)
         if time < EARLIEST:
             raise ValueError("must not be before 2020-01-01")
+        if time < earliest:
+            raise ValueError(f"must not be before {earliest:%Y-%m-%d}: older samples are not kept")
         if time > latest:
             raise ValueError("must not be more than 5 minutes ahead of the server")
         return time

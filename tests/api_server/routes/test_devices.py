@@ -273,3 +273,20 @@ def test_a_table_that_can_not_be_written_costs_no_sample(server):
         blocker.close()
     assert server.query("SELECT count(*) FROM sungrow_samples") == [(2,)]
     assert server.agent("roof") == {**REPORT, "peaks": None}
+
+
+def test_a_sample_older_than_is_kept_stores_none(server):
+    keeping = Server({**server.environ, "KEEP_SAMPLES_DAYS": "40"})
+    answer = keeping.app.test_client().post(
+        "/v1/ingest",
+        json={"samples": [at(-5), at(-41 * 86_400)]},
+        headers={"Authorization": "Bearer a"},
+    )
+    assert answer.status_code == 422
+    [detail] = answer.json["detail"]
+    assert detail["loc"] == ["samples", 1, "ts"]
+    assert "older samples are not kept" in detail["msg"]
+    assert server.query("SELECT count(*) FROM sungrow_samples") == [(0,)]
+    keeping.post("a", [at(-5), at(-39 * 86_400)])
+    server.post("a", [at(-41 * 86_400)])
+    assert server.query("SELECT count(*) FROM sungrow_samples") == [(3,)]

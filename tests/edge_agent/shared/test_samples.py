@@ -212,3 +212,22 @@ def test_messages_never_echo_what_was_sent():
             _, problems = one(kind, **{name: marker + "!"})
             assert problems
             assert marker not in json.dumps([problem.msg for problem in problems])
+
+
+@pytest.mark.parametrize(
+    ("days", "keep_days", "said"),
+    [
+        (39.99, 40, None),
+        (40.01, 40, "older samples are not kept"),
+        (4000, 40, "before 2020-01-01"),
+        (400, 400, None),
+        (400.01, 400, "older samples are not kept"),
+        (1000, None, None),
+    ],
+)
+def test_samples_older_than_are_kept_are_refused(days, keep_days, said):
+    old = {**INVERTER, "ts": format_time(NOW - timedelta(days=days))}
+    new = {**INVERTER, "ts": format_time(NOW)}
+    _, problems = decode(SUNGROW, [new, old, {**old, "pv_power_w": -1}], NOW, keep_days)
+    assert [problem.index for problem in problems if problem.field == "ts"] == [1, 2] * bool(said)
+    assert all(said in problem.msg for problem in problems if problem.field == "ts")
