@@ -44,7 +44,7 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     errors.register(app)
     cors.register(app, settings.cors_origins)
     auth.register(app, settings)
-    app.after_request(lambda answer: bodies.drop_after(answer, settings.max_request_bytes))
+    app.after_request(bodies.drop_after)
     for module in (
         ingest,
         realtime,

@@ -1,5 +1,6 @@
 """The body of a request: read within its limits, or dropped."""
 
+import time
 import zlib
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -12,7 +13,10 @@ from api_server.web.errors import problem
 TOO_LARGE = "The body is larger than MAX_REQUEST_BYTES allows."
 INCOMPLETE = "The body did not arrive completely."
 PIECE = 65_536
-DROP_S = 2.0  # a client that sends nothing for so long is not waited for
+# What is refused is read on that far, for a person's first upload; a client that sends nothing
+# for a moment, or takes too long, is not waited for.
+DROP_BYTES = 32 * 1024 * 1024
+DROP_S, DROP_TOTAL_S = 2.0, 60.0
 
 
 def read(limit: int) -> bytes:
@@ -50,15 +54,15 @@ def malformed(msg: str) -> NoReturn:
     problem(422, [{"loc": ["body"], "msg": msg, "type": "malformed"}])
 
 
-def drop_after(response: Response, limit: int) -> Response:
+def drop_after(response: Response) -> Response:
     """Once an early answer is out, read what the client is still sending.
 
-    A proxy that is writing would see a broken connection instead of the answer. The answer goes
-    first: a client may as well wait for it before it sends anything.
+    A client that is writing would see a broken connection instead of the answer. The answer goes
+    first: it may as well wait for it before it sends anything.
     """
     if response.status_code >= 400 and (request.content_length or _chunked()):
         environ = request.environ
-        response.call_on_close(lambda: _drop(environ, limit))
+        response.call_on_close(lambda: _drop(environ))
     return response
 
 
@@ -66,9 +70,11 @@ def _chunked() -> bool:
     return "Transfer-Encoding" in request.headers
 
 
-def _drop(environ: dict[str, Any], limit: int) -> None:
+def _drop(environ: dict[str, Any]) -> None:
     if "gunicorn.socket" in environ:
         environ["gunicorn.socket"].settimeout(DROP_S)
+    left, ends = DROP_BYTES, time.monotonic() + DROP_TOTAL_S
     with suppress(OSError, ParseException):
-        while limit > 0 and (piece := environ["wsgi.input"].read(PIECE)):
-            limit -= len(piece)
+        while left > 0 and time.monotonic() < ends:
+            piece = environ["wsgi.input"].read(PIECE)
+            left -= len(piece) or left
