@@ -1,6 +1,5 @@
 """The body of a request: read within its limits, or dropped."""
 
-import time
 import zlib
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -13,10 +12,9 @@ from api_server.web.errors import problem
 TOO_LARGE = "The body is larger than MAX_REQUEST_BYTES allows."
 INCOMPLETE = "The body did not arrive completely."
 PIECE = 65_536
-# What is refused is read on that far, for a person's first upload; a client that sends nothing
-# for a moment, or takes too long, is not waited for.
+# So much of what is refused is read on: a person's first upload may be far too large.
 DROP_BYTES = 32 * 1024 * 1024
-DROP_S, DROP_TOTAL_S = 2.0, 60.0
+DROP_S = 2.0  # a client that sends nothing for so long is not waited for; the worker ends the rest
 
 
 def read(limit: int) -> bytes:
@@ -73,8 +71,7 @@ def _chunked() -> bool:
 def _drop(environ: dict[str, Any]) -> None:
     if "gunicorn.socket" in environ:
         environ["gunicorn.socket"].settimeout(DROP_S)
-    left, ends = DROP_BYTES, time.monotonic() + DROP_TOTAL_S
+    left = DROP_BYTES
     with suppress(OSError, ParseException):
-        while left > 0 and time.monotonic() < ends:
-            piece = environ["wsgi.input"].read(PIECE)
-            left -= len(piece) or left
+        while left > 0 and (piece := environ["wsgi.input"].read(PIECE)):
+            left -= len(piece)
