@@ -12,6 +12,7 @@ from scripts.demonstration.house import INVERTER, METER, ZONE, House
 from tests.support.servers import ServerFailed
 
 LOOK_S = 0.3
+SITE = "home"  # of one meter and one inverter, whatever they are called
 
 
 def watch(house: House, seconds: float | None) -> None:
@@ -42,12 +43,42 @@ def watch(house: House, seconds: float | None) -> None:
     print(
         "Samples read back through the API: " + ", ".join(f"{n} of {d}" for d, n in shown.items())
     )
+    print_summary(house)
 
 
 def read_back(house: House) -> bool:
     """Whether the history of every device tells its samples too."""
     answers = [ask(house, f"/v1/series?device_id={name}&frame=day") for name in house.agents]
     return all(answer and answer["series"] for answer in answers)
+
+
+def print_summary(house: House) -> None:
+    """What the house made, took and gave in this run, and what is missing of it."""
+    balance = ask(house, f"/v1/balance?site={SITE}&frame=day")
+    for bucket in balance["series"] if balance else ():
+        print(f"Balance from {bucket['bucket'][11:16]}: " + energies(bucket))
+    for device_id in house.agents:
+        known = ask(house, f"/v1/completeness?device_id={device_id}")
+        if known:
+            print(
+                f"Completeness of {device_id}: {known['sample_count']} samples, one every"
+                f" {known['interval_s']:g} s; {known['covered_s']:.0f} s covered,"
+                f" {known['missing_s']:.0f} s missing in {len(known['gaps'])} gaps"
+            )
+
+
+def energies(bucket: Mapping[str, Any]) -> str:
+    """The energies of a bucket as a person reads them."""
+    names = {
+        "pv_kwh": "PV",
+        "grid_import_kwh": "import",
+        "grid_export_kwh": "export",
+        "charge_kwh": "charge",
+        "discharge_kwh": "discharge",
+        "consumption_kwh": "house",
+    }
+    told = ((word, bucket[name]) for name, word in names.items())
+    return ", ".join(f"{word} {'?' if kwh is None else f'{kwh:.3f}'} kWh" for word, kwh in told)
 
 
 def ask(house: House, path: str) -> dict[str, Any] | None:
@@ -116,6 +147,9 @@ def print_curl_lines(house: House) -> None:
         f"/v1/realtime?device_id={INVERTER}",
         f"/v1/series?device_id={INVERTER}&frame=day",
         f"/v1/realtime?device_id={METER}",
+        f"/v1/balance?site={SITE}&frame=day",
+        f"/v1/balance/now?site={SITE}",
+        f"/v1/completeness?device_id={INVERTER}",
         f"/v1/series?device_id={METER}&frame=day",
         f"/v1/daily-energy?device_id={METER}",
         f"/v1/capacity/month/{month}?device_id={METER}",
