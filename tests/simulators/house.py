@@ -10,9 +10,8 @@ days.
 
 import math
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from random import Random
 
 from tests.simulators.day import (
@@ -23,50 +22,14 @@ from tests.simulators.day import (
     STRING_2,
     SUNNY,
     Day,
-    Events,
     flows,
 )
+from tests.simulators.plan import INVERTER_ZONE, NOTHING_SPECIAL, Plan
 
-INVERTER_ZONE = timezone(timedelta(hours=1))  # it knows no summer time
 BUILT = datetime(2019, 1, 1, 5, tzinfo=INVERTER_ZONE)
 FLICKER_W = 9.0
 FLICKERS = 3  # in one step
 IMPORT = Day.COUNTERS.index("import")
-ALARM_H = (10, 11)  # the hour of an alarm, by the inverter's clock
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What happens in a house beside its everyday life; a day begins at 05:00 of its date."""
-
-    second_inverter: bool = False  # of the east roof, without a battery and without a meter
-    shaded: bool = False  # string 2, every afternoon from 14:00
-    string_dies: date | None = None  # string 2, at 11:00 and for good
-    grid_charge: date | None = None  # the battery, from 21:30 to midnight
-    battery_export: date | None = None  # from 18:00 to 19:30; bought in the morning of that day
-    snow: tuple[date, ...] = ()  # on both strings
-    alarms: Mapping[date, str] = field(default_factory=dict)  # in the hour from 10:00
-
-    def events(self, day: date) -> Events:
-        """What is not as every day on this day."""
-        died = self.string_dies
-        return Events(
-            shaded=self.shaded,
-            string="dies" if day == died else "dead" if died and day > died else "",
-            charges=day == self.grid_charge,
-            exports=day == self.battery_export,
-            snow=day in self.snow,
-            second=self.second_inverter,
-        )
-
-    def alarms_at(self, moment: datetime) -> str:
-        """The alarms that are set at a time, as a sample has them."""
-        local = moment.astimezone(INVERTER_ZONE)
-        ringing = ALARM_H[0] <= local.hour < ALARM_H[1]
-        return self.alarms.get(local.date(), "") if ringing else ""
-
-
-NOTHING_SPECIAL = Plan()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,12 @@ from edge_agent.shared.samples import parse_time
 from tests.simulators.belgian import SimulatedTime
 from tests.simulators.house import House
 from tests.simulators.inverter_words import HouseWords, listed, recorded
+from tests.simulators.misbehaviour import Misbehaviour, shorten_exceptions
+from tests.simulators.plan import NOTHING_SPECIAL, Plan, add_plan, plan_of
 
 FIRST, LAST = 2500, 13_400
+# A read may begin here too on some dongles, as dumps of them say; it gives zeros or text.
+ALSO_SERVED = (5114, 13199, 13249, 13279)
 UNIT = 1
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS = 1, 2
 
@@ -42,6 +46,14 @@ class Request:
     function: int
     address: int
     count: int
+
+
+def touching(*ranges: range) -> Callable[[Request], bool]:
+    """Whether a request wants one of these registers; a `cut` or a `hang`."""
+    return lambda request: any(
+        request.address < part.stop and part.start < request.address + request.count
+        for part in ranges
+    )
 
 
 class InverterSimulator:
@@ -61,6 +73,7 @@ class InverterSimulator:
         self._words = words
         documented = [register.addresses for register in listed() if register.served]
         self._documented = {address for addresses in documented for address in addresses}
+        self._documented.update(ALSO_SERVED)
         self._server: _Server
         self._loop = asyncio.new_event_loop()
         self._listening = threading.Event()
@@ -86,11 +99,9 @@ class InverterSimulator:
             return self.exceptions.pop(0)
         if request.function != 4:  # settings: the agent has no business there
             return ILLEGAL_FUNCTION
-        asked = range(request.address, request.address + request.count)
-        if request.address not in self._documented:
+        if request.address not in self._documented or touching(*self.refused)(request):
             return ILLEGAL_ADDRESS
-        touched = any(part.start < asked.stop and asked.start < part.stop for part in self.refused)
-        return ILLEGAL_ADDRESS if touched else 0
+        return 0
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -180,9 +191,11 @@ class _Connection(ServerRequestHandler):
             await super().handle_request()
 
 
-def house_words(seed: int, start: datetime, speed: float) -> Callable[[], dict[int, int]]:
-    """What the inverter of house `seed` holds, from `start` on."""
-    words = HouseWords(House(seed))
+def house_words(
+    seed: int, start: datetime, speed: float, plan: Plan = NOTHING_SPECIAL, number: int = 1
+) -> Callable[[], dict[int, int]]:
+    """What the first or second inverter of house `seed` holds, from `start` on."""
+    words = HouseWords(House(seed, plan), number)
     words.at(start)  # the years before take a moment, which no client should wait for
     clock = SimulatedTime(start, speed)
     return lambda: words.at(clock.now())
@@ -195,9 +208,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = recorded(options.words)
         words: Callable[[], dict[int, int]] = lambda: told  # noqa: E731
     else:
-        words = house_words(options.seed, options.start or datetime.now(UTC), options.speed)
+        start = options.start or datetime.now(UTC)
+        plan = plan_of(options)
+        words = house_words(options.seed, start, options.speed, plan, options.number)
+    misbehaviour = None
+    if options.misbehave is not None:
+        words = misbehaviour = Misbehaviour(words, options.misbehave)
     simulator = InverterSimulator(words, options.host, options.port)
     simulator.refused = options.refuse
+    simulator.cut, simulator.hang = touching(*options.close), touching(*options.silent)
+    if options.short_exceptions:
+        simulator.garble = shorten_exceptions
+    if misbehaviour:
+        misbehaviour.take(simulator)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -217,13 +240,26 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--start", type=parse_time, help="its time when it starts; default: now")
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--words", type=Path, help="show this recording instead of a house")
-    parser.add_argument("--refuse", type=_range, action="append", default=[], metavar="FIRST-LAST")
+    parser.add_argument("--number", type=int, choices=(1, 2), default=1, help="which inverter")
+    add_plan(parser)
+    for name, help_text in (
+        ("--refuse", "answer reads of these registers with exception 2"),
+        ("--close", "hang up when they are read"),
+        ("--silent", "never answer when they are read"),
+    ):
+        parser.add_argument(
+            name, type=_range, action="append", default=[], metavar="FIRST-LAST", help=help_text
+        )
+    parser.add_argument(
+        "--short-exceptions", action="store_true", help="of length 2, as some WiNet-S send them"
+    )
+    parser.add_argument("--misbehave", type=int, metavar="SEED", help="all of that at random")
     return parser.parse_args(arguments)
 
 
 def _range(text: str) -> range:
-    first, last = map(int, text.split("-"))
-    return range(first, last + 1)
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
 
 
 if __name__ == "__main__":

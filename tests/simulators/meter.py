@@ -20,6 +20,7 @@ from tests.simulators.appliances import SERIAL, ApplianceCa, san
 from tests.simulators.belgian import BelgianMeter, SimulatedTime, as_v1
 from tests.simulators.homewizard import TOKEN, MeterSimulator
 from tests.simulators.house import House
+from tests.simulators.plan import add_plan, plan_of
 from tests.simulators.telegram import telegram
 
 
@@ -54,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         body = json.loads(options.recording.read_text())
         measure: Callable[[], Any] = lambda: body  # noqa: E731
     else:
-        measure = of_house = HouseMeter(House(options.seed), start, options.speed, v1)
+        measure = of_house = HouseMeter(
+            House(options.seed, plan_of(options)), start, options.speed, v1
+        )
     ca = None if v1 else ApplianceCa(options.folder)
     certificate = ca and ca.issue(
         f"appliance/p1dongle/{SERIAL}", (san(),) if options.names == "san" else ()
@@ -88,6 +91,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="which house")
     parser.add_argument("--start", type=parse_time, help="its time when it starts; default: now")
     parser.add_argument("--speed", type=float, default=1.0)
+    add_plan(parser)
     parser.add_argument("--recording", type=Path, help="tell this body again and again")
     parser.add_argument(
         "--fault", help="what it suffers from, as in tests/simulators/homewizard_api.py"

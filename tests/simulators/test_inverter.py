@@ -1,6 +1,8 @@
 """The simulated inverter says what its house does, and misbehaves only as a real one would."""
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -11,6 +13,7 @@ from pymodbus.client import ModbusTcpClient
 from tests.simulators.house import INVERTER_ZONE, House
 from tests.simulators.inverter import InverterSimulator
 from tests.simulators.inverter_words import RECORDINGS, SERIAL, HouseWords
+from tests.simulators.misbehaviour import Misbehaviour
 from tests.support.servers import ROOT
 from tests.support.sungrow import CAPTURE, source
 
@@ -57,12 +60,14 @@ def test_reads_that_begin_where_nothing_is_documented_are_refused(words):
     with InverterSimulator(lambda: words.at(START)) as simulator:
         client = ModbusTcpClient("127.0.0.1", port=simulator.port, retries=0)
         try:
-            for address in (5006, 5008, 5083, 5740, 13014, 13043, 13047):
+            for address in (2612, 2628, 5006, 5008, 5083, 5740, 6099, 13014, 13043, 13047):
                 answer = client.read_input_registers(address, count=2)
                 assert (answer.isError(), answer.exception_code) == (True, 2)
             assert client.read_holding_registers(12999).exception_code == 1
             whole = client.read_input_registers(13001, count=46).registers
             assert whole[13013 - 13001 + 1] == 0, "but inside of a block they are 0"
+            for address in (5114, 13199, 13249, 13279):
+                assert not client.read_input_registers(address, count=2).isError()
         finally:
             client.close()
 
@@ -83,3 +88,34 @@ def test_the_command_says_its_port_and_serves(recorded):
         finally:
             process.terminate()
             assert process.wait(10) == 0
+
+
+def test_the_command_misbehaves_as_it_is_told():
+    options = ("--refuse", "5600-5638", "--close", "5241", "--short-exceptions", "--number", "2")
+    command = [sys.executable, "-m", "tests.simulators.inverter", "--seed", "2", *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            port = json.loads(process.stdout.readline())["port"]
+            with socket.create_connection(("127.0.0.1", port), 5) as connection:
+                connection.sendall(bytes.fromhex("0004 0000 0006 01 04 15E0 0027"))
+                assert connection.recv(99) == bytes.fromhex("0004 0000 0002 01 84 02")
+                connection.sendall(bytes.fromhex("0005 0000 0006 01 04 145D 001D"))
+                with contextlib.suppress(ConnectionResetError):
+                    assert connection.recv(99) == b"", "it hangs up"
+            with source(port) as made:
+                sample = made.read()
+            assert sample["battery_soc_pct"] is sample["load_power_w"] is None, (
+                "the second has none"
+            )
+        finally:
+            process.terminate()
+            assert process.wait(10) == 0
+
+
+def test_a_dongle_that_misbehaves_by_itself_is_read_on(words):
+    dongle = Misbehaviour(lambda: words.at(START), 4)
+    with InverterSimulator(dongle) as simulator:
+        dongle.take(simulator)
+        with source(simulator.port) as made:
+            samples = [made.read() for _ in range(10)]
+    assert {sample["pv_power_w"] for sample in samples} == {samples[0]["pv_power_w"]}

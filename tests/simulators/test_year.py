@@ -8,8 +8,9 @@ import pytest
 from edge_agent.shared.samples import KINDS, decode, parse_time
 from edge_agent.sources.sungrow.normalize import normalize
 from edge_agent.sources.sungrow.registers import LIVE, OPTIONAL
-from tests.simulators.house import INVERTER_ZONE, House, Plan
+from tests.simulators.house import House
 from tests.simulators.inverter_words import HouseWords
+from tests.simulators.plan import INVERTER_ZONE, Plan
 from tests.simulators.year import (
     inverter_samples,
     meter_samples,

@@ -42,7 +42,11 @@ def inverter(words: dict[int, int] | None = None) -> Iterator[InverterSimulator]
 
 @contextmanager
 def source(
-    port: int, pace: Pace = BRISK, stop: Event | None = None, host: str = "127.0.0.1"
+    port: int,
+    pace: Pace = BRISK,
+    stop: Event | None = None,
+    host: str = "127.0.0.1",
+    delay_ms: int = 20,
 ) -> Iterator[SungrowSource]:
     """A source for an inverter on loopback, which is asked more often than a real one."""
     settings = SimpleNamespace(
@@ -50,7 +54,7 @@ def source(
         sungrow_host=host,
         sungrow_port=port,
         sungrow_slave_id=1,
-        inter_register_delay_ms=20,
+        inter_register_delay_ms=delay_ms,
     )
     made = SungrowSource(settings, lambda: NOW, stop or Event(), pace)
     try:

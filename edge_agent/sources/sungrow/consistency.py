@@ -7,16 +7,17 @@ reading. What gives it away is what cannot be 0 at the same time. Figures are fr
 
 from collections.abc import Iterator
 
+from edge_agent.shared.alarms import NOT_AVAILABLE
 from edge_agent.sources.sungrow.reading import Blocks, Reading
 from edge_agent.sources.sungrow.registers import (
     METER_SILENT,
     NEVER_ZERO,
     OFF_GRID_STATES,
     PHASE_VOLTAGE,
+    RUNNING,
 )
 
 BALANCE_TOLERANCE_W = 60.0  # active power = load + export, on every dump within about 50 W
-METER_TOLERANCE_W = 100.0  # the meter is read in another reply, a moment later
 STRING_TOLERANCE = 0.3  # voltage times current, both in coarse steps, against the PV power
 
 BATTERY = (
@@ -59,10 +60,11 @@ def _holds_grid(start: int, words: list[int]) -> bool:
 
 
 def _grid_lost(whole: Reading) -> bool:
-    """Whether the grid has a frequency but no voltage, which also an outage does not explain."""
-    if whole.number("phase_a_voltage") != 0 or not whole.number("grid_frequency"):
+    """Whether the grid has no voltage although the inverter works with it."""
+    if whole.number("phase_a_voltage") != 0:
         return False
-    if whole.number("running_state") in OFF_GRID_STATES:
+    state = whole.number("running_state")
+    if state in OFF_GRID_STATES or (whole.number("grid_frequency") == 0 and state not in RUNNING):
         return False
     return not whole.number("total_dc_power") or not _strings_agree(whole)
 
@@ -77,6 +79,7 @@ def _grid_side(reading: Reading) -> Iterator[str]:
     """Judge load and export, which die with the meter, by the active power and the meter."""
     load, export = reading.number("load_power"), reading.number("export_power")
     active, bought = reading.number("total_active_power"), reading.number("meter_active_power")
+    mirrored = _meter_silent(reading, unread=load == active)
     if not reading.in_one_reply("total_active_power", "load_power"):
         active = None  # they would be of two moments
     sold = export or (-bought if bought else export)
@@ -84,11 +87,9 @@ def _grid_side(reading: Reading) -> Iterator[str]:
         yield "load_power"  # no house takes nothing; a second source behind the meter may feed it
     if export != 0:
         return
-    if bought:
-        dead = abs(bought) > METER_TOLERANCE_W
-    elif dead := _meter_silent(reading):
-        yield "load_power"  # without a meter it mirrors the active power
-    if dead or not load or (active is not None and not _close(active, load)):
+    if not bought and mirrored:
+        yield from ("load_power", "export_power")
+    elif bought or not load or (active is not None and not _close(active, load)):
         yield "export_power"
 
 
@@ -96,10 +97,16 @@ def _close(one: float, other: float) -> bool:
     return abs(one - other) <= BALANCE_TOLERANCE_W
 
 
-def _meter_silent(reading: Reading) -> bool:
+def _meter_silent(reading: Reading, unread: bool) -> bool:
+    """Whether an alarm says that the meter does not answer; `unread` where no alarms were read.
+
+    Without its meter an inverter may tell its active power as the load.
+    """
     address, bit = METER_SILENT
     word = reading.raw(address, 2)
-    return word is not None and word != 0xFFFF_FFFF and bool(word >> bit & 1)
+    if word in (None, NOT_AVAILABLE):
+        return unread
+    return bool(word >> bit & 1)
 
 
 def _battery(reading: Reading) -> Iterator[str]:
@@ -119,7 +126,9 @@ def _battery(reading: Reading) -> Iterator[str]:
 
 def _solar(reading: Reading) -> Iterator[str]:
     """Judge the strings by the power they give, and the yield of the day by that of all days."""
-    if (reading.number("total_dc_power") or 0) > 0 and not any(map(reading.number, STRINGS)):
+    if reading.number("total_dc_power") and not any(map(reading.number, STRINGS)):
         yield from STRINGS
+        if reading.number("inverter_temperature") == 0:
+            yield "inverter_temperature"
     if not reading.number("total_pv_generation") and reading.number("daily_pv_generation") == 0:
         yield "daily_pv_generation"

@@ -71,10 +71,12 @@ def normalize(blocks: Blocks, device_id: str, ts: datetime) -> Normalized:
         coarse = values.value("battery_capacity_coarse", "battery_capacity_kwh")
         sample["battery_capacity_kwh"] = coarse
     sample["alarms"] = format_alarms({word: values.reading.raw(word, 2) for word in ALARM_WORDS})
+    if sample["alarms"] == "" and len(believed) < len(blocks):
+        sample["alarms"] = None  # zeros again, in a poll of zeros that are no readings
     if sample["pv_power_w"] is None:
-        said = values.reading.words("total_dc_power")
-        text = f"words {said}" if said else "not served, or nothing but zeros around it"
-        raise NoPower(f"pv_power_w is unusable: total_dc_power at 5016: {text}")
+        words = values.reading.words("total_dc_power")
+        said = f"words {words}" if words else "not served, or nothing but zeros around it"
+        raise NoPower(f"pv_power_w is unusable: total_dc_power at 5016: {said}")
     return Normalized(sample, values.unusable)
 
 

@@ -104,6 +104,7 @@ FALLBACKS: dict[Block, tuple[Block, ...]] = {
 # Lifetime counters that are never 0 in a house that uses power.
 NEVER_ZERO = frozenset({13002, 13005, 13012, 13017, 13026, 13036, 13040, 13045})
 PHASE_VOLTAGE = 5018  # 0 in an outage only
+RUNNING = frozenset({0x0000, 0x0040})
 OFF_GRID_STATES = frozenset({0x0014, 0x0041, 0x1000})
 METER_SILENT = (13049, 30)  # the alarm bit "meter does not answer"
 

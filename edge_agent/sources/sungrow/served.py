@@ -58,7 +58,7 @@ class ServedBlocks:
         self._left_out.pop(block, None)
 
     def broke(self, block: Block, others_answered: bool) -> bool:
-        """Note that the connection broke here; whether the block is left out from now on."""
+        """Note that the connection broke here; whether the block is left out for the first time."""
         breaks = self._breaks if others_answered else self._first_breaks
         breaks[block] += 1
         if others_answered or breaks[block] >= TOO_OFTEN:
@@ -67,4 +67,4 @@ class ServedBlocks:
             return False
         self._left_out[block] = self._now() + self._retry_s
         self._suspect.update(FALLBACKS.get(block, ()))  # what breaks it may be in its parts
-        return True
+        return self._breaks[block] == TOO_OFTEN

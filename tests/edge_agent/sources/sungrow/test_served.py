@@ -8,6 +8,8 @@ import pytest
 from edge_agent.sources import SourceError
 from edge_agent.sources.sungrow.link import Pace
 from edge_agent.sources.sungrow.served import ServedBlocks
+from tests.simulators.inverter import touching
+from tests.simulators.misbehaviour import shorten_exceptions
 from tests.simulators.proxy import Fault, FaultProxy
 from tests.support.sungrow import BRISK, NOON, expected, failure, inverter, source
 
@@ -22,11 +24,7 @@ def _every_log_line(caplog):
 
 
 def touches(first, last=None):
-    """Whether a request wants one of these registers."""
-    wanted = range(first, (last or first) + 1)
-    return lambda request: (
-        request.address < wanted.stop and wanted.start < request.address + request.count
-    )
+    return touching(range(first, (last or first) + 1))
 
 
 def asked(simulator):
@@ -40,12 +38,6 @@ def left_out(caplog):
         for record in caplog.records
         if getattr(record, "event", "") == "block_left_out"
     ]
-
-
-def short(reply):
-    """An exception reply as some WiNet-S send it: its length says 2 instead of 3."""
-    exception = len(reply) == 9 and reply[7] & 0x80
-    return reply[:4] + b"\0\2" + reply[6:] if exception else reply
 
 
 @pytest.mark.parametrize(
@@ -66,7 +58,7 @@ def test_an_exception_whose_length_says_2_is_an_ordinary_one(refused):
         served = asked(simulator)
     with inverter() as simulator, source(simulator.port) as made:
         simulator.refused = [refused]
-        simulator.garble = short
+        simulator.garble = shorten_exceptions
         assert (made.read(), made.read()) == ordinary
         assert asked(simulator) == served
         assert simulator.connections == 1
@@ -75,7 +67,7 @@ def test_an_exception_whose_length_says_2_is_an_ordinary_one(refused):
 @pytest.mark.parametrize("code", [4, 6, 10, 11])
 def test_a_passing_exception_of_length_2_costs_nothing(code):
     with inverter() as simulator, source(simulator.port) as made:
-        simulator.garble = short
+        simulator.garble = shorten_exceptions
         simulator.exceptions = [code]
         assert made.read() == SAMPLE
         simulator.exceptions = [0, 0, code]
@@ -88,7 +80,7 @@ def test_a_short_exception_that_comes_in_pieces_is_one(pieces):
     """The second piece comes when the first was read."""
     with inverter() as simulator, source(simulator.port) as made:
         simulator.refused = [range(5600, 5639)]
-        simulator.garble = short
+        simulator.garble = shorten_exceptions
         simulator.pieces = pieces
         assert made.read() == SAMPLE
         assert simulator.connections == 1
@@ -221,7 +213,7 @@ def test_a_block_is_left_out_for_an_hour_and_then_with_its_first_break_again():
     assert (served.usable(BATTERY), served.doubtful(BATTERY)) == (False, False)
     clock.seconds = 3600
     assert (served.usable(BATTERY), served.doubtful(BATTERY)) == (False, True)
-    assert served.broke(BATTERY, True)
+    assert not served.broke(BATTERY, True), "it is said once"
     assert not served.doubtful(BATTERY)
     clock.seconds = 7200
     served.answered(BATTERY)
