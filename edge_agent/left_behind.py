@@ -36,8 +36,7 @@ def _look_beside(ours: Path) -> list[str]:
     except OSError:
         return []
     for spool in spools:
-        count = 0 if spool == ours else _count(spool)
-        if count and not _has_agent(spool):
+        if spool != ours and not _has_agent(spool) and (count := _count(spool)):
             found.append(
                 f"{spool} holds {count} readings that no agent sends: was DEVICE_ID changed? "
                 f"An agent with DEVICE_ID={spool.parent.name} and its token would send them"
