@@ -13,6 +13,7 @@ Reading = tuple[float, float]  # seconds since 1970, kWh
 KW = P1.max_power_w / 1000
 TICK_KWH = P1.counter_step_kwh
 LEAST_S = 60.0
+LEAST_STEP_KWH = KW * LEAST_S / 3600 + TICK_KWH  # what may come at once
 BELIEVED_S = 900.0
 SWAPPED = 0.9  # a register below this share of the old one is another meter's
 

@@ -11,7 +11,7 @@ from api_server.data.cache import Cache
 from api_server.data.capacity import quarters
 from api_server.data.capacity.months import local
 from api_server.data.capacity.quarters import FLOOR_W, NEAR, Peak
-from api_server.data.capacity.register import Reading, follow
+from api_server.data.capacity.register import LEAST_STEP_KWH, Reading, follow
 from api_server.data.database import Store
 from api_server.data.periods import QUARTER, floor
 from edge_agent.shared.samples import format_time
@@ -19,67 +19,109 @@ from edge_agent.shared.samples import format_time
 QUARTER_S = QUARTER.total_seconds()
 BEFORE = timedelta(seconds=120)  # where the last reading before the quarter mostly lies
 FAR_BEFORE = timedelta(days=1)  # where it is looked for after a gap
-POWER_S = 60.0  # what counts as the power of now
 KEPT_S = 300  # how long a month's peak is remembered, if nothing late comes in
 LATE = timedelta(seconds=60)
 
-_WINDOW = """
-SELECT extract(epoch FROM ts)::double precision, import_power_w, energy_import_kwh,
-    monthly_power_peak_w, extract(epoch FROM monthly_power_peak_ts)::double precision
-FROM p1_samples WHERE device_id = %s AND ts >= %s AND ts < %s ORDER BY ts
+# The newest sample, and of the quarter and what lies just before it no more than its sums: to
+# hand each sample over takes longer than to read them. The register's readings around the start
+# are its extremes as long as it rises, which `steady` says.
+_QUARTER = """
+WITH newest AS MATERIALIZED (
+    SELECT ts, energy_import_kwh, monthly_power_peak_w, monthly_power_peak_ts FROM p1_samples
+    WHERE device_id = %(device_id)s AND ts >= %(start)s AND ts < %(end)s ORDER BY ts DESC LIMIT 1
+)
+SELECT newest.*, part.* FROM newest, LATERAL (
+    SELECT avg(watts) FILTER (WHERE ts >= %(start)s)::double precision,
+        avg(watts) FILTER (WHERE ts > newest.ts - interval '60 seconds')::double precision,
+        count(kwh) = count(*)
+        AND coalesce(bool_and(kwh - before BETWEEN 0 AND %(most_kwh)s), true) AS steady,
+        max(ts) FILTER (WHERE ts <= %(start)s), max(kwh) FILTER (WHERE ts <= %(start)s),
+        min(ts) FILTER (WHERE ts > %(start)s), min(kwh) FILTER (WHERE ts > %(start)s)
+    FROM (
+        SELECT ts, import_power_w AS watts, energy_import_kwh AS kwh,
+            lag(energy_import_kwh) OVER (ORDER BY ts) AS before
+        FROM p1_samples
+        WHERE device_id = %(device_id)s AND ts >= %(since)s AND ts < %(end)s
+    ) AS sample
+) AS part
+"""
+_READINGS = """
+SELECT ts, energy_import_kwh FROM p1_samples
+WHERE device_id = %(device_id)s AND ts >= %(since)s AND ts < %(end)s
+    AND energy_import_kwh IS NOT NULL ORDER BY ts
 """
 # Some rows, for the newest may not know the register.
 _EARLIER = """
-SELECT extract(epoch FROM ts)::double precision, energy_import_kwh
-FROM p1_samples WHERE device_id = %s AND ts >= %s AND ts < %s ORDER BY ts DESC LIMIT 60
+SELECT ts, energy_import_kwh FROM p1_samples
+WHERE device_id = %(device_id)s AND ts >= %(far)s AND ts < %(since)s ORDER BY ts DESC LIMIT 60
 """
 
 
-class Sample(NamedTuple):
-    """What is read of a sample; times in seconds since 1970."""
+class Quarter(NamedTuple):
+    """What a look at the running quarter gives; watts unrounded."""
 
-    s: float
-    import_w: int
-    import_kwh: float | None
-    peak_w: int | None
-    peak_s: float | None
+    ts: datetime  # of the newest sample
+    own_peak_w: int | None
+    own_peak_ts: datetime | None
+    sampled_w: float
+    power_w: float
+    by_register_w: float | None
 
 
 def now(
     store: Store, cache: Cache, settings: Settings, device_id: str, at: datetime
 ) -> dict[str, Any] | None:
     """The running quarter with its projection, limit and headroom; None without a sample in it."""
-    start = at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0)
+    start = _start(at)
     zone = settings.site_timezone
-
-    def work(cursor: Any) -> tuple[list[Sample], float | None]:
-        cursor.execute(_WINDOW, (device_id, start - BEFORE, start + QUARTER))
-        samples = [Sample(*row) for row in cursor.fetchall()]
-        readings = [(one.s, one.import_kwh) for one in samples if one.import_kwh is not None]
-        if readings and readings[0][0] > start.timestamp():
-            cursor.execute(_EARLIER, (device_id, start - FAR_BEFORE, start - BEFORE))
-            earlier = [row for row in cursor.fetchall() if row[1] is not None]
-            readings = earlier[:1] + readings
-        return samples, register_w(readings, start.timestamp())
-
-    samples, by_register_w = store.run(work)
-    inside = [one for one in samples if one.s >= start.timestamp()]
-    if not inside:
+    quarter = store.run(lambda cursor: _look(cursor, device_id, start))
+    if quarter is None:
         return None
-    newest = inside[-1]
-    average_w = sum(one.import_w for one in inside) / len(inside)
-    if newest.import_kwh is not None and by_register_w is not None:
-        average_w = by_register_w
-    latest = [one.import_w for one in samples if one.s > newest.s - POWER_S]
-    peak = _month_peak(store, cache, device_id, start, zone, samples)
-    ts = datetime.fromtimestamp(newest.s, UTC)
+    average_w = quarter.sampled_w if quarter.by_register_w is None else quarter.by_register_w
+    elapsed_s = (quarter.ts - start).total_seconds()
+    peak = _month_peak(store, cache, device_id, start, zone, quarter)
     return {
         "device_id": device_id,
-        "ts": format_time(ts),
+        "ts": format_time(quarter.ts),
         "quarter_start": local(start, zone),
         "quarter_end": local(start + QUARTER, zone),
-        **foresee(newest.s - start.timestamp(), average_w, sum(latest) / len(latest), peak),
+        **foresee(elapsed_s, average_w, quarter.power_w, peak),
     }
+
+
+def _start(at: datetime) -> datetime:
+    """The start of the quarter that a time in UTC lies in."""
+    return at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0)
+
+
+def _look(cursor: Any, device_id: str, start: datetime) -> Quarter | None:
+    """Read the newest sample of a quarter and what leads up to it, in one statement mostly."""
+    values = {
+        "device_id": device_id,
+        "start": start,
+        "end": start + QUARTER,
+        "since": start - BEFORE,
+        "far": start - FAR_BEFORE,
+        "most_kwh": LEAST_STEP_KWH,
+    }
+    cursor.execute(_QUARTER, values)
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    ts, kwh, own_peak_w, own_peak_ts, sampled_w, power_w, steady, *around = row
+    by_register_w = None
+    if kwh is not None:
+        readings = [(around[0], around[1]), (around[2], around[3]), (ts, kwh)]
+        if not steady:
+            cursor.execute(_READINGS, values)
+            readings = cursor.fetchall()
+        readings = list(dict.fromkeys(one for one in readings if one[0] is not None))
+        if readings[0][0] > start:
+            cursor.execute(_EARLIER, values)
+            readings = [one for one in cursor.fetchall() if one[1] is not None][:1] + readings
+        timed = [(at.timestamp(), read_kwh) for at, read_kwh in readings]
+        by_register_w = register_w(timed, start.timestamp())
+    return Quarter(ts, own_peak_w, own_peak_ts, sampled_w, power_w, by_register_w)
 
 
 def foresee(
@@ -133,22 +175,18 @@ def _month_peak(
     device_id: str,
     start: datetime,
     zone: ZoneInfo,
-    samples: Sequence[Sample],
+    quarter: Quarter,
 ) -> tuple[float, str] | None:
     """The peak of the month before the quarter that begins at `start`, and its source.
 
-    A meter that tells its own in the newest samples needs no look at the month.
+    A meter that tells its own in the newest sample needs no look at the month.
     """
     first = floor(start.astimezone(zone).date(), "month")
     bounds = quarters.bounds(first, zone)
     if bounds is None:
         return None
-    for one in reversed(samples):
-        if one.peak_w is not None:
-            ended_s = _quarter_end(one)
-            if bounds[0].timestamp() < ended_s <= bounds[1].timestamp():
-                return one.peak_w, "official"
-            break
+    if quarter.own_peak_w is not None and bounds[0] < _ended(quarter, start) <= bounds[1]:
+        return quarter.own_peak_w, "official"
     if bounds[0] == start:
         return None
     key = f"peak:{device_id}"
@@ -168,11 +206,11 @@ def _month_peak(
     return told
 
 
-def _quarter_end(sample: Sample) -> float:
-    """When the peak's quarter ended; without a time it is the quarter of the sample."""
-    if sample.peak_s is None:
-        return (sample.s // QUARTER_S + 1) * QUARTER_S
-    return (sample.peak_s + QUARTER_S / 2) // QUARTER_S * QUARTER_S
+def _ended(quarter: Quarter, start: datetime) -> datetime:
+    """When the quarter of the meter's own peak ended; without a time it is the running one."""
+    if quarter.own_peak_ts is None:
+        return start + QUARTER
+    return _start(quarter.own_peak_ts.astimezone(UTC) + QUARTER / 2)
 
 
 def _recall(text: bytes | None, start: datetime) -> list[tuple[float, str] | None] | None:
@@ -191,6 +229,5 @@ def outdate(cache: Cache, device_id: str, oldest: datetime, at: datetime) -> Non
 
     The first of a quarter count too: they end the one before.
     """
-    start = at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0)
-    if oldest < start + LATE:
+    if oldest < _start(at) + LATE:
         cache.drop(f"peak:{device_id}")
