@@ -87,6 +87,7 @@ def test_no_parameter_is_ever_more_than_an_error(shared_api):
     chance, roof = random.Random(8), Client(shared_api.url)
     statuses: dict[int, int] = {}
     paths = ["/v1/realtime", "/v1/series", "/v1/daily-energy", "/v1/capacity/month/2026-06"]
+    paths += ["/v1/capacity/now", "/v1/capacity/year", "/v1/cost"]
     for _ in range(ROUNDS):
         names = ["device_id", "frame", "date", "bucket", "complete", MARKER]
         query = "&".join(

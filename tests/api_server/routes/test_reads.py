@@ -11,6 +11,9 @@ ROUTES = [
     "/v1/realtime?device_id=roof",
     "/v1/series?device_id=roof&frame=day",
     "/v1/capacity/month/2026-06?device_id=meter",
+    "/v1/capacity/now?device_id=meter",
+    "/v1/capacity/year?device_id=meter",
+    "/v1/cost?device_id=meter&frame=month",
     "/v1/daily-energy?device_id=meter",
 ]
 
@@ -95,8 +98,8 @@ def test_a_device_that_sent_nothing_is_not_found(shared_api):
 
 
 def test_meters_have_routes_that_inverters_have_not(roof):
-    assert roof.get("/v1/capacity/month/2026-06?device_id=roof").status == 404
-    assert roof.get("/v1/daily-energy?device_id=roof").status == 404
+    for path in ("capacity/month/2026-06", "capacity/now", "capacity/year", "daily-energy", "cost"):
+        assert roof.get(f"/v1/{path}?device_id=roof&frame=month").status == 404
 
 
 @pytest.mark.parametrize(
@@ -108,6 +111,50 @@ def test_a_month_that_does_not_exist_is_refused(shared_api, month):
     )
     assert answer.status == 400
     assert isinstance(answer.json["detail"], str)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "capacity/year?until=2026-13",
+        "capacity/year?until=2026",
+        "capacity/year?until=0001-05",
+        "capacity/year?until=",
+        "cost?",
+        "cost?frame=day",
+        "cost?frame=week&date=2026-01-01",
+        "cost?frame=month&date=2026",
+        "cost?frame=month&date=2026-00",
+        "cost?frame=year&date=2026-01",
+        "cost?frame=year&date=",
+    ],
+)
+def test_a_period_that_peaks_and_costs_do_not_have_is_refused(shared_api, path):
+    answer = Client(shared_api.url, "meter-token").get(f"/v1/{path}&device_id=meter")
+    assert answer.status == 400
+    assert isinstance(answer.json["detail"], str)
+
+
+def test_the_running_quarter_and_its_cost_are_told_as_they_are(shared_api):
+    """Over HTTP; a quarter that ends meanwhile is asked again."""
+    meter = Client(shared_api.url, "meter-token")
+    for _ in range(2):
+        now = datetime.now(UTC)
+        meter.post({**METER, "ts": format_time(now), "power_w": 3100, "import_power_w": 3100})
+        answer = meter.get("/v1/capacity/now?device_id=meter")
+        if answer.status == 200:
+            break
+    assert answer.json["ts"] == format_time(now)
+    assert 0 < answer.json["power_w"] <= 3100
+    assert set(answer.json) == {
+        "device_id", "ts", "quarter_start", "quarter_end", "elapsed_s", "average_w", "power_w",
+        "projected_w", "month_peak_w", "month_peak_source", "limit_w", "headroom_w", "new_peak",
+    }  # fmt: skip
+    year = meter.get("/v1/capacity/year?device_id=meter&until=2035-03").json
+    assert [one["month"] for one in year["months"]][::11] == ["2034-04", "2035-03"]
+    (month,) = meter.get("/v1/cost?device_id=meter&frame=month").json["months"]
+    assert month["missing"]
+    assert (month["grid_eur"], month["total_eur"], month["complete"]) == (None, None, False)
 
 
 @pytest.mark.parametrize("month", ["0001-01", "2019-12", "2035-01", "9999-12"])

@@ -30,6 +30,9 @@ QUERIES = [
     "/v1/series?device_id={}'%20OR%20'1'='1&frame=day",
     "/v1/daily-energy?device_id={}",
     "/v1/capacity/month/{month}?device_id={}",
+    "/v1/capacity/now?device_id={}",
+    "/v1/capacity/year?device_id={}",
+    "/v1/cost?frame=year&device_id={}",
 ]
 
 
