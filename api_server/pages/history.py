@@ -14,7 +14,7 @@ from api_server.pages.languages import Language
 from api_server.pages.page import blueprint
 from api_server.pages.svg import bars
 from api_server.web import auth, csv
-from api_server.web.errors import problem
+from api_server.web.errors import abort_with
 
 FRAMES = {"day": "hour", "month": "day", "year": "month", "all": "month"}
 INSIDE = {"month": "day", "year": "month", "all": "month"}  # what a bar of a frame leads to
@@ -76,7 +76,7 @@ def history_csv() -> Response:
     """The buckets of a frame as a file."""
     site = page.find_site()
     if site is None:
-        problem(404, "There is no site.")
+        abort_with(404, "There is no site.")
     _, found = _ask(site, datetime.now(UTC))
     date = request.args.get("date", "all")
     return csv.answer(COLUMNS, found["series"], f"sunspool-{site.name}-{date}.csv")
@@ -88,7 +88,7 @@ def _ask(site: Site, now: datetime) -> tuple[Frame, dict[str, Any]]:
         frame = frames.parse(FRAMES, {"frame": "day", **_asked()})
         return frame, balance.answer(current_app.extensions["store"], site, frame, page.zone(), now)
     except (frames.BadFrame, frames.TooManyBuckets) as error:
-        problem(422, str(error))
+        abort_with(422, str(error))
 
 
 def _asked() -> dict[str, str]:

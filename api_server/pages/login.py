@@ -15,7 +15,7 @@ from api_server.devices import digest
 from api_server.pages import page, session
 from api_server.pages.page import blueprint
 from api_server.web import auth, bodies, limits
-from api_server.web.errors import Answer, problem
+from api_server.web.errors import Answer, abort_with
 
 MAX_FORM_BYTES = 4096
 OPEN = ("pages.login", "pages.enter", "pages.leave", "pages.static", "pages.folder")
@@ -33,7 +33,7 @@ def require_login() -> Response | None:
         g.caller = current_app.extensions["callers"][reader]
         return None
     if request.endpoint in ("pages.live", "pages.today"):  # the script then loads the whole page
-        problem(401, "Log in first.", WWW_Authenticate="Bearer")
+        abort_with(401, "Log in first.", WWW_Authenticate="Bearer")
     cross_site = request.headers.get("Sec-Fetch-Site") == "cross-site"
     if cross_site and session.COOKIE not in request.cookies:
         # A strict cookie does not come along from another site's link; it does on the next step.
@@ -94,7 +94,7 @@ def _token(body: bytes) -> str:
     try:
         fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=20)
     except ValueError:
-        problem(400, "The form has too many fields.")
+        abort_with(400, "The form has too many fields.")
     return fields.get("token", [""])[0].strip()
 
 
@@ -107,7 +107,7 @@ def _next() -> str:
 def _refuse_other_sites() -> None:
     """No other site logs a browser in or out; browsers that do not say where from are believed."""
     if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
-        problem(403, "This form was sent from another site.")
+        abort_with(403, "This form was sent from another site.")
 
 
 def _set_cookie(answer: Response, value: str, seconds: int) -> None:

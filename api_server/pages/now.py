@@ -16,7 +16,7 @@ from api_server.pages.page import blueprint
 from api_server.pages.svg import bars, gauges
 from api_server.pages.svg import curve as drawn_curve
 from api_server.web import auth
-from api_server.web.errors import problem
+from api_server.web.errors import abort_with
 
 IDLE_W = 10  # less is noise of the measurement, not a direction
 
@@ -47,7 +47,7 @@ def today() -> Response:
 def _site() -> Site:
     site = page.find_site()
     if site is None:
-        problem(404, "There is no site.")
+        abort_with(404, "There is no site.")
     return site
 
 

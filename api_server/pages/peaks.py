@@ -13,7 +13,7 @@ from api_server.pages.languages import Language
 from api_server.pages.page import blueprint
 from api_server.pages.svg import quarters
 from api_server.web import auth
-from api_server.web.errors import problem
+from api_server.web.errors import abort_with
 from edge_agent.shared.samples import P1
 
 SHOWN = 20  # of a month's quarters, the highest, as numbers
@@ -75,7 +75,7 @@ def _meters() -> list[str]:
 def _meter(meters: list[str]) -> str:
     chosen = auth.readable_device().device_id if "device_id" in request.args else meters[0]
     if chosen not in meters:
-        problem(404, "This is known of P1 meters only.")
+        abort_with(404, "This is known of P1 meters only.")
     return chosen
 
 
@@ -86,9 +86,9 @@ def _month(now: datetime) -> date:
     try:
         first = periods.parse_date(request.args["date"], "month")
     except ValueError:
-        problem(422, "The date must be a month like 2026-11.")
+        abort_with(422, "The date must be a month like 2026-11.")
     if not EARLIEST_YEAR <= first.year <= LATEST_YEAR:
-        problem(404, "No sample lies in that month.")
+        abort_with(404, "No sample lies in that month.")
     return first
 
 

@@ -7,7 +7,7 @@ from flask import Blueprint, current_app, request
 
 from api_server.data import balance, flows, frames
 from api_server.web.auth import readable_site
-from api_server.web.errors import problem
+from api_server.web.errors import abort_with
 
 blueprint = Blueprint("balance", __name__)
 
@@ -21,7 +21,7 @@ def of_frame() -> dict[str, Any]:
         frame = frames.parse(balance.FRAMES, request.args)
         return balance.answer(store, site, frame, zone, datetime.now(UTC))
     except (frames.BadFrame, frames.TooManyBuckets) as error:
-        problem(422, str(error))
+        abort_with(422, str(error))
 
 
 @blueprint.get("/v1/balance/now")
@@ -30,5 +30,5 @@ def of_this_moment() -> dict[str, Any]:
     site, parts = readable_site(), current_app.extensions
     found = flows.answer(parts["store"], parts["cache"], site, datetime.now(UTC))
     if found is None:
-        problem(404, "No device of this site has sent anything yet.")
+        abort_with(404, "No device of this site has sent anything yet.")
     return found

@@ -8,7 +8,7 @@ from flask import Blueprint, current_app, request
 from api_server.config import Device
 from api_server.data import capacity, periods
 from api_server.web.auth import readable_device
-from api_server.web.errors import problem
+from api_server.web.errors import abort_with
 from edge_agent.shared.samples import P1
 
 blueprint = Blueprint("capacity", __name__)
@@ -18,7 +18,7 @@ def meter() -> Device:
     """The meter that the request names; ends it with 404 for an inverter."""
     device = readable_device()
     if device.kind != P1.name:
-        problem(404, "This is known of P1 meters only.")
+        abort_with(404, "This is known of P1 meters only.")
     return device
 
 
@@ -39,7 +39,7 @@ def now() -> dict[str, Any]:
     settings = current_app.config["SETTINGS"]
     answer = capacity.now(store, cache, settings, device.device_id, datetime.now(UTC))
     if answer is None:
-        problem(404, "This meter has sent nothing in the running quarter.")
+        abort_with(404, "This meter has sent nothing in the running quarter.")
     return answer
 
 
@@ -52,7 +52,7 @@ def year() -> dict[str, Any]:
     today = periods.floor(at.astimezone(settings.site_timezone).date(), "month")
     until = today if text is None else _month(text, "until")
     if until.year == date.min.year:
-        problem(400, "There are no twelve months before that.")
+        abort_with(400, "There are no twelve months before that.")
     return capacity.year(store, settings, device.device_id, until, at)
 
 
@@ -61,4 +61,4 @@ def _month(text: str, what: str) -> date:
     try:
         return periods.parse_date(text, "month")
     except ValueError:
-        problem(400, f"The {what} must be written YYYY-MM and exist.")
+        abort_with(400, f"The {what} must be written YYYY-MM and exist.")

@@ -7,7 +7,7 @@ from flask import Blueprint, current_app, request
 
 from api_server.data import cost, periods
 from api_server.routes.capacity import meter
-from api_server.web.errors import problem
+from api_server.web.errors import abort_with
 
 blueprint = Blueprint("cost", __name__)
 
@@ -18,10 +18,10 @@ def answer() -> dict[str, Any]:
     device = meter()
     frame, text = request.args.get("frame", ""), request.args.get("date")
     if frame not in cost.FRAMES:
-        problem(400, f"The frame must be one of {', '.join(cost.FRAMES)}.")
+        abort_with(400, f"The frame must be one of {', '.join(cost.FRAMES)}.")
     try:
         day = None if text is None else periods.parse_date(text, frame)
     except ValueError:
-        problem(400, "The date must exist and fit the frame (month: 2026-11, year: 2026).")
+        abort_with(400, "The date must exist and fit the frame (month: 2026-11, year: 2026).")
     store, settings = current_app.extensions["store"], current_app.config["SETTINGS"]
     return cost.answer(store, settings, device.device_id, frame, day, datetime.now(UTC))

@@ -8,7 +8,7 @@ from flask import Blueprint, current_app, g, request
 from api_server.config import Settings
 from api_server.data import completeness, devices, periods
 from api_server.web.auth import readable_device, readable_sites
-from api_server.web.errors import problem
+from api_server.web.errors import abort_with
 
 blueprint = Blueprint("devices", __name__)
 
@@ -46,4 +46,4 @@ def _day(settings: Settings, now: datetime) -> Any:
     try:
         return periods.parse_date(text, "day")
     except ValueError:
-        problem(422, "The date must exist and be written like 2026-11-21.")
+        abort_with(422, "The date must exist and be written like 2026-11-21.")

@@ -7,7 +7,7 @@ from flask import Blueprint, current_app
 
 from api_server.data import rollups
 from api_server.routes.capacity import meter
-from api_server.web.errors import problem
+from api_server.web.errors import abort_with
 from edge_agent.shared.samples import P1
 
 blueprint = Blueprint("energy", __name__)
@@ -23,7 +23,7 @@ def daily_energy() -> dict[str, Any]:
         lambda cursor: rollups.energy(cursor, P1, device.device_id, today, zone)
     )
     if not found["sample_count"]:
-        problem(404, "This meter has sent nothing today.")
+        abort_with(404, "This meter has sent nothing today.")
     return {
         "device_id": device.device_id,
         "date": today.isoformat(),

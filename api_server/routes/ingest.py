@@ -11,7 +11,7 @@ from api_server.config import Device, Settings
 from api_server.data import capacity, curve
 from api_server.data.samples import insert
 from api_server.web import bodies
-from api_server.web.errors import problem
+from api_server.web.errors import abort_with
 from edge_agent.shared import logs
 from edge_agent.shared.samples import KINDS, P1, Kind, Problem, decode
 
@@ -28,16 +28,16 @@ def ingest() -> dict[str, int]:
     body = _parse(bodies.read(settings.max_request_bytes))
     samples = body["samples"]
     if len(samples) > settings.max_samples_per_request:
-        problem(413, f"At most {settings.max_samples_per_request} samples are taken at once.")
-    device: Device | None = g.caller.writes
+        abort_with(413, f"At most {settings.max_samples_per_request} samples are taken at once.")
+    device: Device | None = g.caller.writable_device
     if device is None:
-        problem(403, "This token may only read.")
+        abort_with(403, "This token may only read.")
     if _any_foreign(samples, device):
-        problem(403, "This token may not write samples of that device.")
+        abort_with(403, "This token may not write samples of that device.")
     columns, problems = decode(KINDS[device.kind], samples, now, settings.keep_samples_days)
     if problems:
         current_app.extensions["metrics"].count_samples(device.device_id, rejected=len(samples))
-        problem(422, _details(problems, samples, KINDS[device.kind]))
+        abort_with(422, _details(problems, samples, KINDS[device.kind]))
     counts = _store(device, columns, len(samples))
     current_app.extensions["metrics"].count_samples(
         device.device_id, inserted=counts["inserted"], duplicate=counts["duplicates"]

@@ -6,7 +6,7 @@ from flask import Blueprint, current_app
 
 from api_server.data import latest
 from api_server.web.auth import readable_device
-from api_server.web.errors import Answer, problem
+from api_server.web.errors import Answer, abort_with
 
 blueprint = Blueprint("realtime", __name__)
 
@@ -18,5 +18,5 @@ def realtime() -> Answer:
     now = datetime.now(UTC)
     sample = latest.read(parts["store"], parts["cache"], readable_device(), now)
     if sample is None:
-        problem(404, "This device has sent nothing yet.")
+        abort_with(404, "This device has sent nothing yet.")
     return Answer(b'%s, "age_s": %.3f}' % (sample.text[:-1], sample.age_s(now)))

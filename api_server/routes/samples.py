@@ -10,7 +10,7 @@ from flask import Blueprint, current_app, request, stream_with_context
 from api_server.data import periods
 from api_server.data.export import FORMATS, Export, TooMany
 from api_server.web.auth import readable_device
-from api_server.web.errors import RETRY_AFTER_S, Answer, problem
+from api_server.web.errors import RETRY_AFTER_S, Answer, abort_with
 from edge_agent.shared.samples import KINDS, parse_time
 
 blueprint = Blueprint("samples", __name__)
@@ -26,18 +26,18 @@ def samples() -> Answer:
     settings = current_app.config["SETTINGS"]
     format_ = request.args.get("format", "csv")
     if format_ not in FORMATS:
-        problem(422, f"The format must be one of {', '.join(FORMATS)}.")
+        abort_with(422, f"The format must be one of {', '.join(FORMATS)}.")
     start = _time("from", settings.site_timezone)
     end = _time("to", settings.site_timezone)
     if start > end:
-        problem(422, "The parameter from must not be later than to.")
+        abort_with(422, "The parameter from must not be later than to.")
     _bound_reader()
     try:
         export = Export(
             settings.database_url, KINDS[device.kind], device.device_id, start, end, format_
         )
     except TooMany:
-        problem(503, "Two are reading samples already.", Retry_After=RETRY_AFTER_S)
+        abort_with(503, "Two are reading samples already.", Retry_After=RETRY_AFTER_S)
     name = f"{device.device_id}_{start:%Y%m%dT%H%M%SZ}_{end:%Y%m%dT%H%M%SZ}.{format_}"
     answer = Answer(stream_with_context(_body(export)), content_type=FORMATS[format_])
     answer.headers["Row-Count"] = str(export.count)
@@ -58,7 +58,7 @@ def _time(name: str, zone: ZoneInfo) -> datetime:
             return periods.midnight(date.fromisoformat(text), zone)
         return parse_time(text).astimezone(UTC)
     except (ValueError, OverflowError):
-        problem(422, f"The parameter {name} must be {TIME}.")
+        abort_with(422, f"The parameter {name} must be {TIME}.")
 
 
 def _bound_reader() -> None:

@@ -9,7 +9,7 @@ from flask import Blueprint, current_app, request
 from api_server.data import frames, rollups
 from api_server.data.database import HISTORY_S
 from api_server.web.auth import readable_device
-from api_server.web.errors import problem
+from api_server.web.errors import abort_with
 from edge_agent.shared.samples import KINDS
 
 blueprint = Blueprint("series", __name__)
@@ -23,7 +23,7 @@ def series() -> dict[str, Any]:
     try:
         frame = frames.parse(kind.frames, request.args)
     except frames.BadFrame as error:
-        problem(kind.bad_frame_status, str(error))
+        abort_with(kind.bad_frame_status, str(error))
     now = datetime.now(UTC)
 
     def work(cursor: Any) -> list[rollups.Bucket]:
@@ -39,7 +39,7 @@ def series() -> dict[str, Any]:
     try:
         buckets = store.run(work, HISTORY_S) if frame.short else store.read_history(work)
     except frames.TooManyBuckets as error:
-        problem(422, str(error))
+        abort_with(422, str(error))
     return {
         "device_id": device.device_id,
         "frame": frame.name,

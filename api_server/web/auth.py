@@ -8,15 +8,15 @@ from flask import Flask, current_app, g, request
 from api_server.config import Settings
 from api_server.devices import Device, Site, digest
 from api_server.web import limits
-from api_server.web.errors import problem
+from api_server.web.errors import abort_with
 
 
 @dataclass(frozen=True)
 class Caller:
-    """What a token allows: to read `devices`, by their ids, and to write as `writes`."""
+    """What a token allows: to read `devices`, by their ids, and to write for one."""
 
     devices: Mapping[str, Device]
-    writes: Device | None = None
+    writable_device: Device | None = None
 
 
 def register(app: Flask, settings: Settings) -> None:
@@ -35,7 +35,7 @@ def register(app: Flask, settings: Settings) -> None:
             if token:
                 limits.count_failed_login(address())
             detail = "A valid token is needed: Authorization: Bearer <token>"
-            problem(401, detail, WWW_Authenticate="Bearer")
+            abort_with(401, detail, WWW_Authenticate="Bearer")
         limits.count_request(known)
         g.caller = caller
 
@@ -65,10 +65,10 @@ def readable_device() -> Device:
     """The device of `?device_id=`, which the caller may read; ends with 403 or 422."""
     device_id = request.args.get("device_id", "")
     if not device_id:
-        problem(422, "The parameter device_id is required.")
+        abort_with(422, "The parameter device_id is required.")
     device = g.caller.devices.get(device_id)
     if device is None:
-        problem(403, "This token may not read that device.")
+        abort_with(403, "This token may not read that device.")
     return device
 
 
@@ -76,10 +76,10 @@ def readable_site() -> Site:
     """The site of `?site=`, each of whose devices the caller may read; ends with 403 or 422."""
     name = request.args.get("site", "")
     if not name:
-        problem(422, "The parameter site is required.")
+        abort_with(422, "The parameter site is required.")
     site = readable_sites().get(name)
     if site is None:
-        problem(403, "This token may not read that site.")
+        abort_with(403, "This token may not read that site.")
     return site
 
 

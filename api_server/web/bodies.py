@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from flask import Response, request
 from gunicorn.http.errors import ParseException
 
-from api_server.web.errors import problem
+from api_server.web.errors import abort_with
 
 TOO_LARGE = "The body is larger than MAX_REQUEST_BYTES allows."
 INCOMPLETE = "The body did not arrive completely."
@@ -21,17 +21,17 @@ def read(limit: int) -> bytes:
     """The body, inflated; ends the request with 408, 411, 413, 415 or 422."""
     length = request.content_length
     if length is None:
-        problem(411, "A Content-Length is needed; chunked bodies are not taken.")
+        abort_with(411, "A Content-Length is needed; chunked bodies are not taken.")
     if length > limit:
-        problem(413, TOO_LARGE)
+        abort_with(413, TOO_LARGE)
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip"):
-        problem(415, "Content-Encoding must be gzip or absent.")
+        abort_with(415, "Content-Encoding must be gzip or absent.")
     with suppress(OSError):
         body = request.stream.read(length)
         if len(body) == length:
             return _inflate(body, limit) if "gzip" in encoding else body
-    problem(408, INCOMPLETE)
+    abort_with(408, INCOMPLETE)
 
 
 def _inflate(body: bytes, limit: int) -> bytes:
@@ -41,7 +41,7 @@ def _inflate(body: bytes, limit: int) -> bytes:
     except zlib.error:
         malformed("The body is not valid gzip.")
     if len(inflated) > limit:
-        problem(413, TOO_LARGE)
+        abort_with(413, TOO_LARGE)
     if not inflater.eof or inflater.unused_data:
         malformed("The body is not one complete gzip stream.")
     return inflated
@@ -49,7 +49,7 @@ def _inflate(body: bytes, limit: int) -> bytes:
 
 def malformed(msg: str) -> NoReturn:
     """End the request with 422: the body as a whole is wrong."""
-    problem(422, [{"loc": ["body"], "msg": msg, "type": "malformed"}])
+    abort_with(422, [{"loc": ["body"], "msg": msg, "type": "malformed"}])
 
 
 def drop_after(response: Response) -> Response:

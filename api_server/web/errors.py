@@ -26,7 +26,7 @@ class Answer(Response):
     default_mimetype = "application/json"
 
 
-class Problem(Exception):
+class Abort(Exception):
     """Ends a request with a status and a detail."""
 
     def __init__(self, status: int, detail: Any, headers: dict[str, str]):
@@ -34,9 +34,9 @@ class Problem(Exception):
         self.status, self.detail, self.headers = status, detail, headers
 
 
-def problem(status: int, detail: Any, **headers: str) -> NoReturn:
+def abort_with(status: int, detail: Any, **headers: str) -> NoReturn:
     """End the request with this status; header names are written with underscores."""
-    raise Problem(status, detail, {name.replace("_", "-"): v for name, v in headers.items()})
+    raise Abort(status, detail, {name.replace("_", "-"): v for name, v in headers.items()})
 
 
 def register(app: Flask) -> None:
@@ -44,8 +44,8 @@ def register(app: Flask) -> None:
     app.response_class = Answer
     quiet_until = 0.0
 
-    @app.errorhandler(Problem)
-    def known(error: Problem) -> Response:
+    @app.errorhandler(Abort)
+    def known(error: Abort) -> Response:
         response = jsonify(detail=error.detail)
         response.status_code = error.status
         response.headers.update(error.headers)
@@ -55,7 +55,7 @@ def register(app: Flask) -> None:
     def no_database(error: DatabaseUnavailable) -> Response:
         app.logger.warning("database: %s", error, extra={"event": "database_unavailable"})
         detail = "The database gives no answer now; try again soon."
-        return known(Problem(503, detail, {"Retry-After": RETRY_AFTER_S}))
+        return known(Abort(503, detail, {"Retry-After": RETRY_AFTER_S}))
 
     @app.errorhandler(Busy)
     def too_many_readers(_error: Busy) -> Response:
@@ -64,7 +64,7 @@ def register(app: Flask) -> None:
         if time.monotonic() >= quiet_until:
             quiet_until = time.monotonic() + BUSY_LOG_S
             logs.event(app.logger, logging.WARNING, "busy", "too many read history at once")
-        return known(Problem(503, detail, {"Retry-After": RETRY_AFTER_S}))
+        return known(Abort(503, detail, {"Retry-After": RETRY_AFTER_S}))
 
     @app.errorhandler(HTTPException)
     def of_the_library(error: HTTPException) -> Response:

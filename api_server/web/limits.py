@@ -8,7 +8,7 @@ import time
 from flask import current_app
 
 from api_server.config import Settings
-from api_server.web.errors import problem
+from api_server.web.errors import abort_with
 
 MINUTE_S = 60
 FAILED_LOGINS = 300  # a minute and address: many homes may share one behind their provider
@@ -34,4 +34,4 @@ def _count(name: str, limit: int) -> None:
     counted = current_app.extensions["cache"].count(f"{name}:{int(now // MINUTE_S)}", 2 * MINUTE_S)
     if counted > limit:
         wait_s = int(MINUTE_S - now % MINUTE_S) + 1
-        problem(429, "Too many requests; come back in a minute.", Retry_After=str(wait_s))
+        abort_with(429, "Too many requests; come back in a minute.", Retry_After=str(wait_s))
