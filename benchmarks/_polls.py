@@ -76,7 +76,7 @@ def our_agent(pause_ms: int, uploads: bool) -> Callable[[], object]:
     now, polls, stop, clock = 0.0, 0, Event(), Clock()
     spool = Spool(settings.spool_path)
     source = SungrowSource(settings, lambda: clock.stamp().ts, stop, Pace(gap_s=0))
-    uploader = Uploader(settings, spool)
+    uploader = Uploader(settings, spool, report=lambda: poller.agent_report())
     poller = Poller(settings, source, spool, clock, uploader, Systemd({}), stop, now=lambda: now)
 
     def poll() -> None:
