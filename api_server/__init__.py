@@ -23,6 +23,7 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
         health,
         ingest,
         metrics,
+        openapi,
         realtime,
         samples,
         series,
@@ -57,6 +58,7 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
         energy,
         health,
         metrics,
+        openapi,
     ):
         app.register_blueprint(module.blueprint)
     pages.register(app)

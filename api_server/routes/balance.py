@@ -6,13 +6,17 @@ from typing import Any
 from flask import Blueprint, current_app, request
 
 from api_server.data import balance, flows, frames
+from api_server.openapi import answers
+from api_server.openapi.schemas import columns_of
 from api_server.web.auth import readable_site
+from api_server.web.csv import tabular
 from api_server.web.errors import abort_with
 
 blueprint = Blueprint("balance", __name__)
 
 
 @blueprint.get("/v1/balance")
+@tabular("series", lambda: columns_of(answers.BALANCE, "series"))
 def of_frame() -> dict[str, Any]:
     """The balance of each bucket of the frame that the request names."""
     site = readable_site()

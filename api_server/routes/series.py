@@ -8,7 +8,10 @@ from flask import Blueprint, current_app, request
 
 from api_server.data import frames, rollups
 from api_server.data.database import HISTORY_S
+from api_server.openapi import answers
+from api_server.openapi.schemas import columns_of
 from api_server.web.auth import readable_device
+from api_server.web.csv import tabular
 from api_server.web.errors import abort_with
 from edge_agent.shared.samples import KINDS
 
@@ -16,6 +19,7 @@ blueprint = Blueprint("series", __name__)
 
 
 @blueprint.get("/v1/series")
+@tabular("series", lambda: columns_of(answers.series(KINDS[readable_device().kind]), "series"))
 def series() -> dict[str, Any]:
     """The buckets of the frame that the request names."""
     device = readable_device()

@@ -25,7 +25,7 @@ def register(app: Flask, settings: Settings) -> None:
 
     @app.before_request
     def require_token() -> None:
-        if not request.path.startswith("/v1/"):
+        if not request.path.startswith("/v1/") or request.path == "/v1/openapi.json":
             return
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         # Looking a digest up takes a time that says nothing about any token.

@@ -2,10 +2,46 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import string
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from typing import Any
 
-from flask import Response
+from flask import Response, request
+
+from api_server.web.errors import abort_with
+
+Route = Callable[..., dict[str, Any]]
+
+
+def tabular(rows: str, columns: Callable[[], Sequence[str]]) -> Callable[[Route], Route]:
+    """Let a route's answer also be had as CSV: of its list `rows`, whose columns are `columns`."""
+
+    def decorate(route: Route) -> Route:
+        @wraps(route)
+        def either(**path: str) -> dict[str, Any] | Response:
+            told = route(**path)
+            asked = request.args.get("format", "json")
+            if asked == "json":
+                return told
+            if asked != "csv":
+                abort_with(422, "The format must be json or csv.")
+            return answer(columns(), told[rows], f"{_name()}.csv")
+
+        return either
+
+    return decorate
+
+
+def _name() -> str:
+    """A file's name that tells what is in it: the route, whose, and when."""
+    asked = [request.args.get(name) for name in ("device_id", "site", "frame", "date")]
+    route = request.path.removeprefix("/v1/").split("/")
+    parts = [*route, *filter(None, asked)]
+    return "_".join("".join(one for one in part if one in _SAFE) for part in parts)
+
+
+_SAFE = frozenset(string.ascii_letters + string.digits + "._-")
 
 
 def answer(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], name: str) -> Response:

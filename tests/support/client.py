@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.support import documented
+
 INVERTER = {
     "device_id": "roof",
     "ts": "2026-06-01T12:00:00Z",
@@ -36,7 +38,8 @@ class Answer:
 
 
 class Client:
-    """Asks with one token, on a connection of its own for each request."""
+    """Asks with one token, on a connection of its own for each request; what comes back must be
+    as the OpenAPI document has it."""
 
     def __init__(self, url: str, token: str | None = "roof-token", ca_file: str | None = None):
         self.where = urlsplit(url)
@@ -57,7 +60,11 @@ class Client:
         try:
             connection.request(method, path, body, named)
             answer = connection.getresponse()
-            return Answer(answer.status, answer.headers, answer.read().decode())
+            told = Answer(answer.status, answer.headers, answer.read().decode())
+            documented.check(
+                method, path, told.status, told.headers.get("Content-Type", ""), told.text
+            )
+            return told
         finally:
             connection.close()
 
