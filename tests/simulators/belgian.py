@@ -36,6 +36,7 @@ class BelgianMeter:
         self.history: list[tuple[datetime, datetime, int]] = []  # month's end, quarter's end, W
         self._tariffs = {1: [0, 0], 2: [0, 0]}  # Wh of import and export
         self._counted = (0, 0)
+        self._close_quarters(start)  # takes a moment, which no client should wait for
 
     def measurement(self, now: datetime) -> dict[str, Any]:
         """The body of API v2 at this time."""

@@ -30,7 +30,6 @@ class HouseMeter:
     def __init__(self, house: House, start: datetime, speed: float = 1.0, v1: bool = False):
         self._clock, self._one_at_a_time = SimulatedTime(start, speed), threading.Lock()
         self._meter, self._v1 = BelgianMeter(house, start), v1
-        self._meter.measurement(start)  # the years before take a moment: no client should wait
 
     def __call__(self) -> dict[str, Any]:
         """The measurement."""
