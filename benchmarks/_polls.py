@@ -73,9 +73,9 @@ def our_agent(pause_ms: int, uploads: bool) -> Callable[[], object]:
 
     logs.set_up("WARNING")
     settings = replace(config.load(os.environ), inter_register_delay_ms=pause_ms)
-    now, polls, stop, clock = 0.0, 0, Event(), Clock()
+    now, polls, stop, clock = 0.0, 0, Event(), Clock(kernel=lambda: True)
     spool = Spool(settings.spool_path)
-    source = SungrowSource(settings, lambda: clock.stamp().ts, stop, Pace(gap_s=0))
+    source = SungrowSource(settings, lambda: clock.reading_time().ts, stop, Pace(gap_s=0))
     uploader = Uploader(settings, spool, report=lambda: poller.agent_report())
     poller = Poller(settings, source, spool, clock, uploader, Systemd({}), stop, now=lambda: now)
 

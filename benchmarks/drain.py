@@ -82,8 +82,7 @@ def _fill(path: Path, samples: list[dict]) -> None:
     """Write a spool in large transactions: how it was filled is not what is measured."""
     file = SpoolFile(path, 1024)
     for first in range(0, len(samples), 5000):
-        batch = samples[first : first + 5000]
-        file.insert([make_row(None, sample, "", 0.0, held=False) for sample in batch])
+        file.insert([make_row(None, sample, "", 0.0) for sample in samples[first : first + 5000]])
     file.close()
 
 

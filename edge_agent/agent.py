@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; raises SpoolError if there is no spool, LoopFailed."""
     logs.event(log, logging.INFO, "start", f"sunspool {__version__}", settings=settings.shown())
-    spool = Spool(settings.spool_path, settings.spool_max_mb)
+    spool = Spool(settings.spool_path, settings.spool_max_mb, device_id=settings.device_id)
     # From here on the signals wait until they are asked for: a handler that sets the event could
     # interrupt the very thread that holds the event's lock.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -51,10 +51,10 @@ class Agent:
         self._ends = 0.0
         self._spool = spool
         self._systemd = systemd
-        clock = Clock(spool.newest_ts())
-        self._source = open_source(settings, lambda: clock.stamp().ts, self.stop)
+        clock = Clock(spool.newest_ts(), was_set=spool.knows_boot)
+        self._source = open_source(settings, lambda: clock.reading_time().ts, self.stop)
         self._uploader = Uploader(
-            settings, spool, report=self._report, on_server_time=clock.compare
+            settings, spool, report=self._report, on_server_time=clock.on_server_time
         )
         self._poller = Poller(
             settings, self._source, spool, clock, self._uploader, systemd, self.stop

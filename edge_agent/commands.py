@@ -107,7 +107,7 @@ def once() -> int:
     from edge_agent.clock import Clock
     from edge_agent.sources import NothingNew, SourceError, open_source
     from edge_agent.spool.errors import SpoolError, SpoolLocked
-    from edge_agent.spool.lock import lock
+    from edge_agent.spool.folder import lock
 
     try:
         lock(settings.spool_path, create=False)
@@ -116,7 +116,7 @@ def once() -> int:
     except SpoolError as error:
         return _fail(Exit.NO_SPOOL, error)
     clock = Clock()
-    source = open_source(settings, lambda: clock.stamp().ts, Event())
+    source = open_source(settings, lambda: clock.reading_time().ts, Event())
     try:
         _print(source.read())
     except (NothingNew, SourceError) as error:

@@ -8,9 +8,8 @@ from threading import Event
 from time import monotonic
 from typing import Any
 
-from edge_agent.clock import Clock, read_wall
+from edge_agent.clock import NEVER_TAKEN, Clock, read_wall
 from edge_agent.health import HealthFile, Systemd
-from edge_agent.placing import Placing
 from edge_agent.shared import logs
 from edge_agent.shared.loops import Fatal
 from edge_agent.shared.samples import format_time
@@ -77,7 +76,6 @@ class Poller:
         self._source = source
         self._spool = spool
         self._clock = clock
-        self._placing = Placing(spool, clock)
         self._uploader = uploader
         self._systemd = systemd
         self._stop = stop
@@ -90,7 +88,7 @@ class Poller:
     def tick(self) -> float:
         """One pass; returns how long to wait for the next."""
         try:
-            self._placing.step()
+            place_held(self._spool, self._clock)
             if self._spool.retry_requested():
                 self._retry()
             if self._schedule.due(self._now()):
@@ -182,3 +180,16 @@ class Poller:
 
 def _shown(time: datetime | None) -> str | None:
     return format_time(time) if time else None
+
+
+def place_held(spool: Spool, clock: Clock) -> None:
+    """If the time is known, give held readings theirs; those of the future are held again first."""
+    now, newest = clock.read(), spool.newest_ts()
+    if not now.trusted:
+        return
+    if newest and clock.disproves(newest, now):
+        count = spool.take_back(now.ts + NEVER_TAKEN, now.ts)
+        if count is not None:
+            msg = f"the clock was ahead for a while: {count} readings are held again"
+            logs.event(log, logging.WARNING, "clock_was_ahead", msg, count=count)
+    spool.place(now)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class SpoolError(Exception):
-    """The spool can not be used; the text says why and where."""
+    """The spool cannot be used; the text says why and where."""
 
 
 class SpoolLocked(SpoolError):

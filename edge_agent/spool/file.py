@@ -1,31 +1,37 @@
-"""The spool's database file: one SQLite connection and every statement run on it.
+"""The spool's database file: its tables, and every statement run on its one connection.
 
 A plain insert writes no counter: ids are dense, so the number of waiting rows is the one saved with
 the last deletion plus the ids given since.
 """
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from edge_agent.spool.counters import (
-    COUNTERS,
-    counters_to_text,
-    counts_of,
-    last_id,
-    lenient_text,
-    load_counters,
-    newer,
-    status_of,
-)
+from edge_agent.shared.samples import format_time
+from edge_agent.spool.boots import unplaced
 from edge_agent.spool.errors import SpoolCorrupt, SpoolError, SpoolFull, named_errors
 from edge_agent.spool.folder import create_file, log_of, sync_directory
 from edge_agent.spool.pages import is_log_damaged
-from edge_agent.spool.row import COLUMNS, Row, held_again
-from edge_agent.spool.schema import SCHEMA
+from edge_agent.spool.row import COLUMNS, Row, checksum, make_row, microseconds
+from edge_agent.spool.tables import (
+    COUNTERS,
+    SCHEMA,
+    boot_crc,
+    last_id,
+    lenient_text,
+    load_boots,
+    load_counters,
+    newer,
+    oldest_of,
+    status_of,
+)
 
 PAGE_SIZE = 1024  # a third of the bytes written per reading with 4096: what wears out a card
 LOG_PAGES = 1600  # then it is moved into the file; it keeps its length and is overwritten in place
@@ -33,7 +39,30 @@ CHECKED_MB = 64  # a larger file is not read from end to end before work starts
 FULL = 0.97  # the rest is kept for confirming and setting aside
 ROWS_UNMEASURED = 20  # the fill is asked for after so many, and always when it is high
 REASON_CHARS = 500
-TAKEN_BACK = 1000  # in one transaction
+TAKEN_BACK_ROWS = 1000  # in one transaction
+GOOD = "crc = checksum(ts, samples.boot_id, boot_s, held, note, payload)"
+
+
+@dataclass
+class Changes:
+    """What is to be written besides new rows."""
+
+    endings: dict[int, str | None] = field(default_factory=dict)  # id -> why refused, None: done
+    refused: list[tuple[Row, str]] = field(default_factory=list)  # before they reached the disk
+    boots: dict[str, int] = field(default_factory=dict)
+    newest_ts: str | None = None
+    meta: dict[str, str] = field(default_factory=dict)
+    dropped: int = 0
+
+    @property
+    def urgent(self) -> bool:
+        """Whether to write it even with the reserve: it frees room, or readings wait for it."""
+        return bool(self.endings or self.refused or self.boots)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.urgent or self.meta or self.dropped)
 
 
 class SpoolFile:
@@ -42,7 +71,7 @@ class SpoolFile:
     def __init__(self, path: Path, max_mb: int):
         self.path = path
         self.counters = dict(COUNTERS)
-        self.in_doubt: list[Row] = []  # of a commit that failed, and yet was found in the log
+        self.boots: dict[str, int] = {}
         self._max_pages = max_mb * 2**20 // PAGE_SIZE
         self._fill, self._unmeasured = 0.0, ROWS_UNMEASURED
         with named_errors(path):
@@ -65,11 +94,13 @@ class SpoolFile:
         if not os.access(self.path, os.W_OK):
             raise PermissionError("readonly")  # SQLite would open it all the same
         self._db.text_factory = lenient_text
+        self._db.create_function("checksum", 6, checksum, deterministic=True)
+        self._db.create_function("unplaced", 1, self._unplaced)
         self._one(f"PRAGMA page_size = {PAGE_SIZE}")
         self._one("PRAGMA journal_mode = WAL")
         self._one("PRAGMA synchronous = FULL")
         if (self._one("PRAGMA journal_mode"), self._one("PRAGMA synchronous")) != ("wal", 2):
-            raise SpoolError(f"{self.path}: this file system can not promise durable writes")
+            raise SpoolError(f"{self.path}: this file system cannot promise durable writes")
         self._one(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         self._one(f"PRAGMA journal_size_limit = {2 * LOG_PAGES * PAGE_SIZE}")
         self._one(f"PRAGMA max_page_count = {self._max_pages}")
@@ -84,19 +115,17 @@ class SpoolFile:
         with self.transaction(save=False):
             for statement in SCHEMA.split(";")[:-1]:
                 self._db.execute(statement)
-        self.counters = load_counters(self._db)
+        self.boots = load_boots(self._db)
+        self.counters = load_counters(self._db, recount=small)
         if self.meta("counters") is None:
-            self.remember({}, 0)  # salvage needs to find them
-        if small:
-            self.counters["pending"] = self._one("SELECT count(*) FROM samples")
+            self.apply(Changes())  # salvage needs to find them
         for row in self._rows("held = 0 ORDER BY id DESC LIMIT 1"):
             if row.good:
-                self._saw(row)
+                self._saw(row.ts)
 
-    def _saw(self, row: Row) -> None:
+    def _saw(self, ts: str | None) -> None:
         """Remember the newest trusted time."""
-        if not row.held:
-            self.counters["newest_ts"] = newer(self.counters["newest_ts"], row.ts)
+        self.counters["newest_ts"] = newer(self.counters["newest_ts"], ts)
 
     def _one(self, statement: str, *values: Any) -> Any:
         rows = self._db.execute(statement, values).fetchall()
@@ -118,7 +147,7 @@ class SpoolFile:
                 if save:
                     self._unmeasured = ROWS_UNMEASURED
                     self.counters["last_id"] = last_id(self._db)
-                    self.put_meta("counters", counters_to_text(self.counters))
+                    self._put_meta("counters", json.dumps(self.counters))
                 self._db.execute("COMMIT")
             except BaseException:
                 self.counters.update(before)  # others look at them too
@@ -126,29 +155,24 @@ class SpoolFile:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def insert(self, rows: list[Row]) -> list[int]:
-        """Store new rows durably and return their ids."""
+    def insert(self, rows: list[Row]) -> None:
+        """Store new rows durably."""
         if self.fill() >= FULL:
             raise SpoolFull(f"{self.path}: SPOOL_MAX_MB is reached")
         with self.transaction(save=False):
-            ids = [self._insert(row) for row in rows]
-            self.counters["last_id"] = ids[-1]
-        self._unmeasured += len(ids)
-        return ids
+            for row in rows:
+                self.counters["last_id"] = self._insert(row)
+        self._unmeasured += len(rows)
 
     def _insert(self, row: Row) -> int:
         """Insert one row; under an id of its own if another reading has that one."""
-        for old in self.in_doubt:
-            same_moment = row.boot_id and (old.boot_id, old.boot_s) == (row.boot_id, row.boot_s)
-            if same_moment or old[1:] == row[1:]:
-                self._rewrite(row._replace(id=old.id))  # it may have its time now
-                return old.id
         id_ = row.id if row.id and row.id > 0 else None
         for there in self._rows("id = ?", id_) if id_ else []:
             if there.crc == row.crc:
                 return row.id
             id_ = None
-        self._saw(row)
+        if not row.held:
+            self._saw(row.ts)
         self.counters["pending"] += 1
         statement = f"INSERT INTO samples ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
         return self._db.execute(statement, (id_, *row[1:])).lastrowid
@@ -160,25 +184,32 @@ class SpoolFile:
             (reason[:REASON_CHARS], *row),
         )
 
-    def _delete(self, id_: int) -> int:
-        deleted = self._db.execute("DELETE FROM samples WHERE id = ?", (id_,)).rowcount
-        self.counters["pending"] -= deleted
-        return deleted
+    def _delete(self, ids: Iterable[int]) -> int:
+        deleted = self._db.executemany("DELETE FROM samples WHERE id = ?", ((i,) for i in ids))
+        self.counters["pending"] -= max(deleted.rowcount, 0)
+        return max(deleted.rowcount, 0)
 
-    def end(self, endings: dict[int, str | None], not_thinned: int = 0) -> None:
-        """Delete confirmed rows (reason None); move the others into `set_aside`."""
+    def apply(self, changes: Changes) -> None:
+        """Write what memory collected, in one transaction."""
         with self.transaction():
-            self.counters["thinned"] -= not_thinned
-            for id_, reason in endings.items():
-                if reason is not None:
-                    for row in self._rows("id = ?", id_):
-                        self._set_aside(row, reason)
-                self._delete(id_)
+            self.counters["dropped"] += changes.dropped
+            for key, value in changes.meta.items():
+                self._put_meta(key, value)
+            self._add_boots(changes.boots)
+            self._saw(changes.newest_ts)
+            for row, reason in changes.refused:
+                self._set_aside(row, reason)
+            endings = changes.endings
+            for row in self.get(id_ for id_, reason in endings.items() if reason is not None):
+                row = row.placed(self.boots | changes.boots) if row.good else row
+                self._set_aside(row, endings[row.id])
+            self._delete(endings)
+        self.boots |= changes.boots
 
     def thin(self, ids: list[int]) -> None:
         """Delete rows that were not confirmed, and count them."""
         with self.transaction():
-            self.counters["thinned"] += sum(self._delete(id_) for id_ in ids)
+            self.counters["thinned"] += self._delete(ids)
 
     def retry(self) -> int:
         """Move undamaged set-aside rows back under their old ids; returns how many.
@@ -190,67 +221,72 @@ class SpoolFile:
             found = self._db.execute(f"SELECT number, {COLUMNS} FROM set_aside").fetchall()  # noqa: S608
             good = [(number, row) for number, *values in found if (row := Row(*values)).good]
             for number, row in good:
-                ahead = newest and newer(row.ts, newest) != newest
-                self._insert(held_again(row) if ahead else row)
+                if newest and newer(row.ts, newest) != newest:
+                    boot_id = self._unplaced(row.boot_id)
+                    row = make_row(row.id, row.sample, boot_id, row.boot_s, held=True)
+                self._insert(row)
                 self._db.execute("DELETE FROM set_aside WHERE number = ?", (number,))
             self.counters["set_aside"] -= len(good)
         return len(good)
 
-    def place(self, rows: Iterable[Row]) -> None:
-        """Give held rows the time they carry now and let them go."""
-        with self.transaction():
-            for row in rows:
-                self._rewrite(row)
+    def unplaced_boots(self) -> list[tuple[str, float, float]]:
+        """The boots of held rows that have no time, oldest first: with first and last seconds."""
+        with named_errors(self.path):
+            return self._db.execute(
+                "SELECT boot_id, min(boot_s), max(boot_s) FROM samples WHERE held = 1"  # noqa: S608
+                f" AND boot_id NOT IN (SELECT boot_id FROM boots) AND {GOOD}"
+                " GROUP BY boot_id ORDER BY min(id)"
+            ).fetchall()
 
-    def take_back(self, later_than: str, newest: str) -> list[int]:
+    def take_back(self, later_than: datetime, newest: datetime) -> list[int]:
         """Hold some rows again that are later, the newest first; returns their ids.
 
         When no others are left, `newest` is the newest time.
         """
+        text, number = format_time(later_than).rstrip("Z"), microseconds(later_than)
+        again = "checksum(ts, unplaced(boot_id), boot_s, 1, note, payload)"
         with self.transaction():
-            where = "held = 0 AND ts > ? ORDER BY id DESC LIMIT ?"
-            found = self._rows(where, later_than, TAKEN_BACK)
-            wrong = [row for row in found if row.good]
-            for row in wrong:
-                self._rewrite(held_again(row))
-            if len(found) < TAKEN_BACK or not wrong:
-                self.counters["newest_ts"] = newest
-        return [row.id for row in wrong]
+            found = self._db.execute(
+                f"UPDATE samples SET held = 1, boot_id = unplaced(boot_id), crc = {again}"  # noqa: S608
+                " WHERE id IN (SELECT id FROM samples LEFT JOIN boots USING (boot_id) WHERE"
+                " CASE held WHEN 0 THEN rtrim(ts, 'Z') > ? ELSE began + boot_s * 1e6 > ? END"
+                f" AND samples.{GOOD} ORDER BY id DESC LIMIT ?) RETURNING id",
+                (text, number, TAKEN_BACK_ROWS),
+            ).fetchall()
+            if len(found) < TAKEN_BACK_ROWS:
+                self.counters["newest_ts"] = format_time(newest)
+        return [id_ for (id_,) in found]
 
-    def _rewrite(self, row: Row) -> None:
-        """Change a row that is there; its readings stay the same."""
-        self._db.execute(
-            "UPDATE samples SET ts = ?, held = ?, note = ?, crc = ?, payload = ? WHERE id = ?",
-            (row.ts, row.held, row.note, row.crc, row.payload, row.id),
-        )
-        self._saw(row)
+    def _unplaced(self, boot_id: str) -> str:
+        """The name under which a row of this boot waits for the next placement."""
+        return unplaced(boot_id, self.boots)
 
-    def adopt(self, rows: list[Row], aside: list[tuple[Row, str]], meta: dict[str, str]) -> None:
-        """Take over what was salvaged; meta that exists is not replaced, but for "salvage"."""
+    def adopt(
+        self,
+        rows: list[Row],
+        aside: list[tuple[Row, str]],
+        boots: dict[str, int],
+        meta: dict[str, str],
+        lost: dict[str, Any],
+    ) -> None:
+        """Take over what was salvaged, the counts of `lost` too; meta that exists stays."""
         with self.transaction():
             for row in rows:
                 self._insert(row)
             for row, reason in aside:
                 self._set_aside(row, reason)
+            self._add_boots(boots)
             for key, value in meta.items():
                 if key == "salvage" or self.meta(key) is None:
-                    self.put_meta(key, value)
-
-    def remember(self, meta: dict[str, str], dropped: int) -> None:
-        """Store texts, and the number of readings that memory had no room for."""
-        with self.transaction():
-            self.counters["dropped"] += dropped
-            for key, value in meta.items():
-                self.put_meta(key, value)
-
-    def finish_salvage(self, lost: int, old: dict[str, Any], state: str) -> None:
-        """Count what a damaged file cost, and go on with its counts."""
-        with self.transaction():
+                    self._put_meta(key, value)
             for key in ("thinned", "dropped", "lost"):
-                self.counters[key] += old.get(key, 0)
-            self.counters["lost"] += lost
-            self.counters["newest_ts"] = newer(self.counters["newest_ts"], old.get("newest_ts"))
-            self.put_meta("salvage", state)
+                self.counters[key] += lost.get(key, 0)
+            self._saw(lost.get("newest_ts"))
+        self.boots = boots | self.boots
+
+    def _add_boots(self, boots: dict[str, int]) -> None:
+        rows = [(*boot, boot_crc(*boot)) for boot in boots.items()]
+        self._db.executemany("INSERT OR IGNORE INTO boots VALUES (?, ?, ?)", rows)
 
     def start_after(self, last_id: int) -> None:
         """Give larger ids than this: a late confirmation must not hit another reading."""
@@ -260,23 +296,10 @@ class SpoolFile:
 
     def queued(self, limit: int, newest: bool = False) -> list[Row]:
         """The oldest (or newest) rows that may be sent, in the order of their ids."""
+        sendable = "(held = 0 OR boot_id IN (SELECT boot_id FROM boots)) ORDER BY id"
         if newest:
-            return self._rows("held = 0 ORDER BY id DESC LIMIT ?", limit)[::-1]
-        return self._rows("held = 0 ORDER BY id LIMIT ?", limit)
-
-    def held(self, limit: int) -> list[Row]:
-        """The oldest rows that wait for a trusted time."""
-        return self._rows("held = 1 ORDER BY id LIMIT ?", limit)
-
-    def other_boots_s(self, boot_id: str, gap_s: float) -> float:
-        """How many seconds the held rows of other boots span, with a gap before each boot."""
-        with named_errors(self.path):
-            return self._one(
-                "SELECT coalesce(sum(span_s + ?), 0.0) FROM (SELECT max(boot_s) - min(boot_s)"
-                " AS span_s FROM samples WHERE held = 1 AND boot_id <> ? GROUP BY boot_id)",
-                gap_s,
-                boot_id,
-            )
+            return self._rows(f"{sendable} DESC LIMIT ?", limit)[::-1]
+        return self._rows(f"{sendable} LIMIT ?", limit)
 
     def from_id(self, first: int, limit: int) -> list[Row]:
         """Rows in the order of their ids."""
@@ -286,23 +309,22 @@ class SpoolFile:
         """The rows of these ids that still exist."""
         return [row for id_ in ids for row in self._rows("id = ?", id_)]
 
-    def counts(self) -> dict[str, Any]:
-        """The status without the readings that were set aside."""
-        with named_errors(self.path):
-            return counts_of(self._db, self.counters)
-
     def status(self) -> dict[str, Any]:
         """What `--spool` prints."""
         with named_errors(self.path):
-            return status_of(self._db, self.counters)
+            return status_of(self._db, self.counters, self.boots)
+
+    def oldest_ts(self) -> str | None:
+        """The time of the reading that waits longest; of one without a time what its clock said."""
+        with named_errors(self.path):
+            return oldest_of(self._db, self.boots)
 
     def meta(self, key: str) -> str | None:
         """A remembered text."""
         with named_errors(self.path):
             return self._one("SELECT value FROM meta WHERE key = ?", key)
 
-    def put_meta(self, key: str, value: str) -> None:
-        """Remember a text; inside a transaction."""
+    def _put_meta(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def fill(self) -> float:
@@ -319,6 +341,6 @@ class SpoolFile:
             self._one(f"PRAGMA wal_checkpoint({mode})")
 
     def close(self) -> None:
-        """Let go of the file, whatever state it is in."""
+        """Close the connection, whatever state it is in."""
         with named_errors(self.path):
             self._db.close()

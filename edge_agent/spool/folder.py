@@ -1,12 +1,19 @@
-"""The folder of a spool and what lies beside the file."""
+"""The folder of a spool and what lies beside the file: lock, reserve, a request for a retry."""
 
+import fcntl
+import logging
 import os
 from contextlib import suppress
 from pathlib import Path
 
-from edge_agent.spool.errors import SpoolError
+from edge_agent.shared.logs import event
+from edge_agent.spool.errors import SpoolError, SpoolLocked
 
-RETRY = ".retry"
+RESERVE_BYTES = 2**20
+SPARE_BYTES = 8 * RESERVE_BYTES  # the reserve is only made where this much is free
+FULL_BYTES = RESERVE_BYTES // 4  # not enough for a transaction or two
+
+log = logging.getLogger(__name__)
 
 
 def make_folder(path: Path) -> None:
@@ -39,25 +46,77 @@ def sync_directory(folder: Path) -> None:
         os.close(handle)
 
 
-def request_retry(path: Path | str) -> None:
-    """Ask the running agent to bring the set-aside readings back into the queue."""
+def lock(path: Path, create: bool = True) -> int | None:
+    """Lock the spool until the descriptor is closed or the process ends.
+
+    Raises SpoolLocked if another process has the lock. Without `create`, None means that no agent
+    ever ran here.
+    """
+    name = f"{path}.lock"
     try:
-        Path(f"{path}{RETRY}").touch()
+        # Not for writing: a lock file made by root must not stop the agent's own user.
+        handle = os.open(name, os.O_RDONLY | (os.O_CREAT if create else 0) | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise SpoolError(f"cannot ask the agent: {error}") from error
-
-
-def is_retry_requested(path: Path | str) -> bool:
-    """Whether somebody asked and it is not done yet."""
-    return os.path.exists(f"{path}{RETRY}")
-
-
-def forget_retry_request(path: Path | str) -> None:
-    """It is done."""
+        if isinstance(error, FileNotFoundError) and not create:
+            return None
+        raise SpoolError(f"cannot open the lock file {name}: {error.strerror}") from error
     with suppress(OSError):
-        os.unlink(f"{path}{RETRY}")
+        os.fchmod(handle, 0o644)  # whatever root's umask is
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise SpoolLocked(f"another agent is using the spool {path}") from None
+    return handle
+
+
+def retry_request(path: Path | str) -> Path:
+    """The file whose presence asks the running agent to retry the set-aside readings."""
+    return Path(f"{path}.retry")
 
 
 def log_of(path: Path) -> Path:
     """SQLite's write-ahead log of a database file."""
     return Path(f"{path}-wal")
+
+
+class Reserve:
+    """A file that keeps some room on the disk: a full disk must still let readings be deleted."""
+
+    def __init__(self, spool: Path):
+        self._path = Path(f"{spool}.reserve")
+        self.kept = False  # as far as we know
+
+    def keep(self) -> None:
+        """Make the reserve if it is not there and the disk has room again."""
+        if self.kept:
+            return
+        try:
+            if not self._path.exists() and self._free_bytes() >= SPARE_BYTES:
+                with self._path.open("wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+            self.kept = self._path.exists()
+        except OSError:
+            self._remove()  # half a reserve would look like a whole one
+
+    def give_up_if_needed(self) -> None:
+        """Free the room if the disk has no other."""
+        if self.is_disk_full() and self._path.exists():
+            event(log, logging.WARNING, "spool_reserve", "no room on the disk: reserve given up")
+            self._remove()
+
+    def is_disk_full(self) -> bool:
+        """Whether there is no room left to work in."""
+        try:
+            return self._free_bytes() < FULL_BYTES
+        except OSError:
+            return False
+
+    def _free_bytes(self) -> int:
+        disk = os.statvfs(self._path.parent)
+        return disk.f_bavail * disk.f_frsize
+
+    def _remove(self) -> None:
+        self.kept = False
+        with suppress(OSError):
+            self._path.unlink()

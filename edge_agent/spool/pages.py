@@ -6,13 +6,14 @@ leaves (10) a record only. Of a page the newest committed version counts: the on
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-PAGE_SIZE = 1024
+PAGE_BYTES = 1024
 TABLE_LEAF, INDEX_LEAF = 13, 10
-LONGEST = 2**20
-LOG_HEADER, FRAME_HEADER = 32, 24
+LONGEST_BYTES = 2**20
+LOG_HEADER_BYTES, FRAME_HEADER_BYTES = 32, 24
 
 Record = tuple[int | None, list[Any]]  # rowid (None in an index) and the columns
 
@@ -22,39 +23,41 @@ class Pages:
 
     def __init__(self, path: Path):
         self._file = path.open("rb")
-        header = self._file.read(18)
-        size = int.from_bytes(header[16:18], "big")
-        self.size = size if size >= 512 and size & (size - 1) == 0 else PAGE_SIZE
+        size = int.from_bytes(self._file.read(18)[16:18], "big")
+        self._size = size if size >= 512 and size & (size - 1) == 0 else PAGE_BYTES
         self._log = _read(path.with_name(path.name + "-wal"))
-        self._frames = committed_frames(self._log, self.size)
-        in_file = self._file.seek(0, 2) // self.size
-        most = in_file + len(self._frames)  # a damaged number must not send us on a long way
-        self.count = max([in_file, *(number for number in self._frames if number <= most)])
+        self._in_log: dict[int, int] = {}  # page -> where its newest version starts in the log
+        pending: dict[int, int] = {}
+        # One damaged frame must not hide those after it, so checksums do not count here.
+        for start, number, commits in _frames(self._log, self._size):
+            pending[number] = start + FRAME_HEADER_BYTES
+            if commits:
+                self._in_log |= pending
+                pending = {}
+        in_file = self._file.seek(0, 2) // self._size
+        most = in_file + len(self._in_log)  # a damaged page number may be anything
+        self.count = max([in_file, *(number for number in self._in_log if number <= most)])
 
-    def page(self, number: int) -> bytes:
-        """One page, counted from 1."""
-        if number in self._frames:
-            start = self._frames[number]
-            return self._log[start : start + self.size]
-        try:
-            self._file.seek((number - 1) * self.size)
-            return self._file.read(self.size)
-        except OSError:  # a bad sector: that page is lost, the others are not
-            return b""
+    def _page(self, number: int) -> bytes:
+        """One page, counted from 1; nothing where a bad sector is."""
+        if start := self._in_log.get(number):
+            return self._log[start : start + self._size]
+        with suppress(OSError):
+            self._file.seek((number - 1) * self._size)
+            return self._file.read(self._size)
+        return b""
 
     def records(self, number: int) -> Iterator[Record]:
         """Every record of a leaf page that can be decoded; nothing for other pages."""
-        page = self.page(number)
+        page = self._page(number)
         start = 100 if number == 1 else 0
-        if len(page) < self.size or page[start] not in (TABLE_LEAF, INDEX_LEAF):
+        if len(page) < self._size or page[start] not in (TABLE_LEAF, INDEX_LEAF):
             return
         (cells,) = struct.unpack_from(">H", page, start + 3)
-        for cell in range(min(cells, self.size // 4)):
-            try:
+        for cell in range(min(cells, self._size // 4)):
+            with suppress(IndexError, ValueError, struct.error):
                 (offset,) = struct.unpack_from(">H", page, start + 8 + 2 * cell)
                 yield self._record(page, offset, page[start] == TABLE_LEAF)
-            except (IndexError, ValueError, struct.error):
-                continue
 
     def _record(self, page: bytes, offset: int, in_table: bool) -> Record:
         """Decode the cell at an offset; raises ValueError or IndexError if it makes no sense."""
@@ -62,52 +65,30 @@ class Pages:
         rowid = None
         if in_table:
             rowid, offset = _varint(page, offset)
-        if not 0 < size <= LONGEST:
+        if not 0 < size <= LONGEST_BYTES:
             raise ValueError("no record of a spool")
-        here = self._length_on_page(size, in_table)
+        here = self._bytes_on_page(size, in_table)
         body = page[offset : offset + here]
-        if here < size:
-            body += self._overflow(page, offset + here, size - here)
+        (number,) = struct.unpack_from(">I", page, offset + here) if here < size else (0,)
+        while number and len(body) < size:  # the rest of a long record is a chain of pages
+            rest = self._page(number)
+            (number,) = struct.unpack_from(">I", rest)
+            body += rest[4:]
         if len(body) < size:
             raise ValueError("cut off")
-        return rowid, _columns(body)
+        return rowid, _columns(body[:size])
 
-    def _length_on_page(self, size: int, in_table: bool) -> int:
-        most = self.size - 35 if in_table else (self.size - 12) * 64 // 255 - 23
+    def _bytes_on_page(self, size: int, in_table: bool) -> int:
+        most = self._size - 35 if in_table else (self._size - 12) * 64 // 255 - 23
         if size <= most:
             return size
-        least = (self.size - 12) * 32 // 255 - 23
-        some = least + (size - least) % (self.size - 4)
+        least = (self._size - 12) * 32 // 255 - 23
+        some = least + (size - least) % (self._size - 4)
         return some if some <= most else least
 
-    def _overflow(self, page: bytes, offset: int, size: int) -> bytes:
-        """The rest of a long record, from the chain of pages that begins at an offset."""
-        rest = b""
-        (number,) = struct.unpack_from(">I", page, offset)
-        while number and len(rest) < size:
-            page = self.page(number)
-            (number,) = struct.unpack_from(">I", page)
-            rest += page[4:]
-        return rest[:size]
-
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
-
-
-def committed_frames(log: bytes, page_size: int) -> dict[int, int]:
-    """Page number -> where its newest committed version starts in the log.
-
-    Only the salt decides whether a frame belongs: one damaged frame must not hide those after it.
-    """
-    committed: dict[int, int] = {}
-    pending: dict[int, int] = {}
-    for start, number, commits in _frames(log, page_size):
-        pending[number] = start + FRAME_HEADER
-        if commits:
-            committed |= pending
-            pending = {}
-    return committed
 
 
 def is_log_damaged(path: Path) -> bool:
@@ -117,17 +98,17 @@ def is_log_damaged(path: Path) -> bool:
     cut ends; if another one follows, the damage came later.
     """
     log = _read(path)
-    if len(log) < LOG_HEADER:
+    if len(log) < LOG_HEADER_BYTES:
         return False
     order = ">" if log[3] & 1 else "<"
     page_size = int.from_bytes(log[8:12], "big")
-    sums, end, commits_after = _sums(log[:24], order, (0, 0)), LOG_HEADER, 0
+    sums, end, commits_after = _sums(log[:24], order, (0, 0)), LOG_HEADER_BYTES, 0
     for start, _, commits in _frames(log, page_size):
         if start == end:
-            page = log[start + FRAME_HEADER : start + FRAME_HEADER + page_size]
+            page = log[start + FRAME_HEADER_BYTES : start + FRAME_HEADER_BYTES + page_size]
             sums = _sums(log[start : start + 8] + page, order, sums)
             if struct.pack(">II", *sums) == log[start + 16 : start + 24]:
-                end = start + FRAME_HEADER + page_size
+                end = start + FRAME_HEADER_BYTES + page_size
                 continue
         commits_after += commits
     return commits_after > 1
@@ -135,8 +116,8 @@ def is_log_damaged(path: Path) -> bool:
 
 def _frames(log: bytes, page_size: int) -> Iterator[tuple[int, int, bool]]:
     """Offset, page number and whether it ends a commit, of each frame since the last restart."""
-    length = FRAME_HEADER + page_size
-    for start in range(LOG_HEADER, len(log) - length + 1, length):
+    length = FRAME_HEADER_BYTES + page_size
+    for start in range(LOG_HEADER_BYTES, len(log) - length + 1, length):
         number, size_after_commit = struct.unpack_from(">II", log, start)
         if log[start + 8 : start + 16] == log[16:24] and number:
             yield start, number, size_after_commit > 0
@@ -169,9 +150,9 @@ def _varint(page: bytes, offset: int) -> tuple[int, int]:
 
 
 def _columns(record: bytes) -> list[Any]:
-    header_size, at = _varint(record, 0)
-    data, columns = header_size, []
-    while at < header_size:
+    data, at = _varint(record, 0)
+    header_end, columns = data, []
+    while at < header_end:
         kind, at = _varint(record, at)
         value, length = _value(kind, record, data)
         columns.append(value)
@@ -185,13 +166,12 @@ def _value(kind: int, body: bytes, start: int) -> tuple[Any, int]:
     """A column of a serial type, and how many bytes it takes."""
     if kind in (0, 8, 9):
         return {0: None, 8: 0, 9: 1}[kind], 0
-    if kind <= 6:
-        length = (1, 2, 3, 4, 6, 8)[kind - 1]
-        return int.from_bytes(body[start : start + length], "big", signed=True), length
     if kind == 7:
         return struct.unpack_from(">d", body, start)[0], 8
-    if kind < 12:
+    if kind in (10, 11):
         raise ValueError("reserved")
-    length = (kind - 12) // 2
+    length = (kind - 12) // 2 if kind >= 12 else (0, 1, 2, 3, 4, 6, 8)[kind]
     raw = body[start : start + length]
+    if kind < 12:
+        return int.from_bytes(raw, "big", signed=True), length
     return raw if kind % 2 == 0 else raw.decode(errors="replace"), length

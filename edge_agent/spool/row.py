@@ -1,35 +1,44 @@
-"""One row of the spool, a reading with its checksum, and what others are given of it."""
+"""One row of the spool: a reading, the boot it was taken in, and a checksum of both."""
 
 import json
 import zlib
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+
+from edge_agent.shared.samples import format_time, parse_time
 
 COLUMNS = "id, ts, boot_id, boot_s, held, note, crc, payload"
 DAMAGED = "damaged on the disk: the checksum does not match"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 class Row(NamedTuple):
-    """The columns of `samples`; a new row has a negative id, a salvaged one may have none."""
+    """The columns of `samples`; a reading in memory has a negative id, a salvaged one maybe none.
+
+    A held row has no time of its own: its `ts` only says what the clock showed. It may be sent
+    once table `boots` knows when its `boot_id` began. Behind a # in it stands how many placements
+    came before the row was held.
+    """
 
     id: int | None
     ts: str
     boot_id: str
     boot_s: float
-    held: int  # 1: its time can not be trusted yet
-    note: str | None
+    held: int
+    note: str | None  # written by version 1.0.0 only
     crc: int
     payload: bytes
 
     @property
-    def sample(self) -> dict[str, Any]:
-        """The reading; only for a row that is good."""
-        return json.loads(self.payload.decode())
-
-    @property
     def good(self) -> bool:
         """Whether every byte is still as it was written."""
-        return isinstance(self.payload, bytes) and self.crc == _checksum(*self[1:6], self.payload)
+        return isinstance(self.payload, bytes) and self.crc == checksum(*self[1:6], self.payload)
+
+    @property
+    def sample(self) -> dict[str, Any]:
+        """The reading; only for a row that is good."""
+        return json.loads(self.payload)
 
     @property
     def shown(self) -> Any:
@@ -38,28 +47,17 @@ class Row(NamedTuple):
             return self.sample
         return self.payload.decode(errors="replace") if isinstance(self.payload, bytes) else None
 
-
-class Entry(NamedTuple):
-    """A reading to be sent, as JSON, and the id that confirms it."""
-
-    id: int
-    payload: bytes
-
-    @property
-    def sample(self) -> dict[str, Any]:
-        """The reading itself."""
-        return json.loads(self.payload)
+    def placed(self, boots: dict[str, int]) -> "Row":
+        """The row with the time at which it is sent; itself if it has one or none is known."""
+        if not self.held or self.boot_id not in boots:
+            return self
+        # Odd, while times read from the clock are even: two readings never share their key.
+        began_us = boots[self.boot_id] + round(self.boot_s * 1e6) | 1
+        ts = format_time(EPOCH + timedelta(microseconds=began_us))
+        return make_row(self.id, self.sample | {"ts": ts}, self.boot_id, self.boot_s)
 
 
-class Held(NamedTuple):
-    """A reading whose wall time can not be trusted yet."""
-
-    id: int
-    boot_id: str
-    boot_s: float
-
-
-def _checksum(
+def checksum(
     ts: str, boot_id: str, boot_s: float, held: int, note: str | None, payload: bytes
 ) -> int:
     """A CRC of everything but the id."""
@@ -67,27 +65,18 @@ def _checksum(
 
 
 def make_row(
-    id_: int | None,
-    sample: dict[str, Any],
-    boot_id: str,
-    boot_s: float,
-    held: bool,
-    note: str | None = None,
+    id_: int | None, sample: dict[str, Any], boot_id: str, boot_s: float, held: bool = False
 ) -> Row:
-    """A row for a reading; raises ValueError or TypeError for what JSON can not say."""
-    if not isinstance(sample["ts"], str):
+    """A row for a reading; raises ValueError or TypeError for what JSON cannot say."""
+    ts = sample["ts"]
+    if not isinstance(ts, str):
         raise TypeError("ts must be a text")
+    parse_time(ts)
     payload = _JSON.encode(sample).encode()
-    rest = (sample["ts"], boot_id, boot_s, int(held), note)
-    return Row(id_, *rest, _checksum(*rest, payload), payload)
+    crc = checksum(ts, boot_id, boot_s, int(held), None, payload)
+    return Row(id_, ts, boot_id, boot_s, int(held), None, crc, payload)
 
 
-def at_time(row: Row, ts: str, note: str) -> Row:
-    """The same reading at another, trusted time."""
-    sample = row.sample | {"ts": ts}
-    return make_row(row.id, sample, row.boot_id, row.boot_s, held=False, note=note)
-
-
-def held_again(row: Row) -> Row:
-    """The same reading, waiting for another time."""
-    return make_row(row.id, row.sample, row.boot_id, row.boot_s, held=True)
+def microseconds(time: datetime) -> int:
+    """A time as `boots` keeps it, since 1970."""
+    return (time - EPOCH) // timedelta(microseconds=1)

@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.shared.logs import event
-from edge_agent.spool.counters import LARGEST_ID, counters_from_text
 from edge_agent.spool.errors import named_errors
 from edge_agent.spool.file import SpoolFile
 from edge_agent.spool.folder import log_of, sync_directory
 from edge_agent.spool.pages import Pages
 from edge_agent.spool.row import DAMAGED, Row
+from edge_agent.spool.tables import LARGEST_ID, boot_crc, counters_from_text
 from edge_agent.spool.thinning import NEARLY_FULL
 
 PAGES_PER_STEP = 64  # a small part of even the smallest spool
-
-FRESH = {"page": 1, "saved": 0, "damaged": 0, "aside": 0, "ids": [], "done": False}
+FRESH = {"page": 1, "saved": 0, "damaged": 0, "aside": 0, "ids": []}
 
 log = logging.getLogger(__name__)
 
@@ -47,91 +46,80 @@ def move_away(path: Path) -> Path:
     return bad
 
 
-def damaged_files(path: Path) -> list[Path]:
-    """Damaged files that were not read to the end yet, oldest first."""
-    names = [name for name in os.listdir(path.parent) if name.startswith(f"{path.name}.corrupt-")]
-    return [path.with_name(name) for name in sorted(names) if not name.endswith(("-wal", "-shm"))]
-
-
-def salvage(file: SpoolFile, known: dict[str, dict[str, Any]]) -> Iterator[None]:
+def salvage(file: SpoolFile, known: dict[str, dict[str, Any]]) -> Iterator[bool]:
     """Take over the rows of every damaged file beside this one, some pages per step.
 
     `known` are the counters of those that were in use until they failed.
     """
-    for bad in damaged_files(file.path):
+    for bad in sorted(file.path.parent.glob(f"{file.path.name}.corrupt-*")):
+        if bad.name.endswith(("-wal", "-shm")):
+            continue
         try:
-            job = _Job(file, bad)
+            pages = Pages(bad)
         except OSError as error:
             event(log, logging.ERROR, "spool_salvage_failed", f"cannot open {bad}: {error}")
             continue
-        if bad.name in known:
-            job.state["counters"] = known[bad.name]
-        yield from job.run()
+        with closing(pages):
+            state = _saved_state(file, bad.name)
+            if bad.name in known:
+                state["counters"] = known[bad.name]
+            while state["page"] <= pages.count:
+                if file.fill() < NEARLY_FULL:
+                    state = _take_over(file, pages, state)
+                yield True
+        with named_errors(bad):
+            os.rename(bad, bad.with_name(bad.name.replace(".corrupt-", ".salvaged-")))
 
 
-class _Job:
-    """One damaged file; `state` is what must be remembered from step to step."""
+def _saved_state(file: SpoolFile, name: str) -> dict[str, Any]:
+    with suppress(ValueError):  # damaged too: begin again, what is there is known by its id
+        state = json.loads(file.meta("salvage") or "{}")
+        if isinstance(state, dict) and state.get("file") == name and FRESH.keys() <= state.keys():
+            return state
+    return {**FRESH, "file": name}
 
-    def __init__(self, file: SpoolFile, bad: Path):
-        self.file, self.bad = file, bad
-        self.pages = Pages(bad)
-        self.state = FRESH | {"file": bad.name}
-        with suppress(ValueError):  # damaged too: begin again, what is there is known by its id
-            state = json.loads(file.meta("salvage") or "{}")
-            whole = isinstance(state, dict) and FRESH.keys() <= state.keys()
-            self.state = state if whole and state.get("file") == bad.name else self.state
 
-    def run(self) -> Iterator[None]:
-        with closing(self.pages):
-            while self.state["page"] <= self.pages.count:
-                if self.file.fill() < NEARLY_FULL:
-                    self._take_over_some_pages()
-                yield
-        if not self.state["done"]:
-            self._count_the_lost()
-        with named_errors(self.bad):
-            done = self.bad.with_name(self.bad.name.replace(".corrupt-", ".salvaged-"))
-            os.rename(self.bad, done)
-
-    def _take_over_some_pages(self) -> None:
-        end = min(self.state["page"] + PAGES_PER_STEP, self.pages.count + 1)
-        found = _Found()
-        for number in range(self.state["page"], end):
-            for rowid, columns in self.pages.records(number):
-                found.sort(rowid, columns)
-        self.state = found.counts | self.state
-        self.state["page"] = end
-        self.state["saved"] += len(found.rows)
-        self.state["damaged"] += len(found.damaged)
-        self.state["aside"] += len(found.aside)
-        ids = [*self.state["ids"], *(row.id for row in found.rows if row.id)]
-        self.state["ids"] = [min(ids), max(ids)] if ids else []
-        damaged = [(row, DAMAGED) for row in found.damaged]
-        salvage = {"salvage": json.dumps(self.state)}
-        self.file.adopt(found.rows, found.aside + damaged, found.meta | salvage)
-
-    def _count_the_lost(self) -> None:
-        state = self.state | {"done": True}
-        lost = max(0, self._expected() - state["saved"] - state["damaged"])
-        self.file.finish_salvage(lost, state.get("counters", {}), json.dumps(state))
-        exact = "counters" in state
-        msg = f"{state['saved']} readings saved from {self.bad.name}, {lost} lost"
-        fields = {
-            "saved": state["saved"],
-            "damaged": state["damaged"],
-            "lost": lost,
-            "exact": exact,
+def _take_over(file: SpoolFile, pages: Pages, state: dict[str, Any]) -> dict[str, Any]:
+    """Take over the next pages and, with the last, count what is lost; returns the new state."""
+    end = min(state["page"] + PAGES_PER_STEP, pages.count + 1)
+    found = _Found()
+    for number in range(state["page"], end):
+        for rowid, columns in pages.records(number):
+            found.sort(rowid, columns)
+    ids = [*state["ids"], *(row.id for row in found.rows if row.id)]
+    state = (
+        found.counts
+        | state
+        | {
+            "page": end,
+            "saved": state["saved"] + len(found.rows),
+            "damaged": state["damaged"] + len(found.damaged),
+            "aside": state["aside"] + len(found.aside),
+            "ids": [min(ids), max(ids)] if ids else [],
         }
-        event(log, logging.WARNING, "spool_salvaged", msg, **fields)
+    )
+    counts: dict[str, Any] = {}
+    if end > pages.count:
+        lost = max(0, _expected(state) - state["saved"] - state["damaged"])
+        counts = state.get("counters", {})
+        counts = counts | {"lost": counts.get("lost", 0) + lost}
+        fields = {"saved": state["saved"], "damaged": state["damaged"], "lost": lost}
+        msg = f"{state['saved']} readings saved from {state['file']}, {lost} lost"
+        exact = "counters" in state
+        event(log, logging.WARNING, "spool_salvaged", msg, **fields, exact=exact)
+    aside = found.aside + [(row, DAMAGED) for row in found.damaged]
+    file.adopt(found.rows, aside, found.boots, found.meta | {"salvage": json.dumps(state)}, counts)
+    return state
 
-    def _expected(self) -> int:
-        """How many readings waited in the file."""
-        old, ids = self.state.get("counters"), self.state["ids"]
-        if old:
-            return old["pending"] + max(0, self.state.get("last_id", 0) - old["last_id"])
-        # Ids are dense but for what was set aside or thinned.
-        last_id = self.state.get("last_id", max(ids, default=0))
-        return last_id + 1 - min(ids) - self.state["aside"] if ids else 0
+
+def _expected(state: dict[str, Any]) -> int:
+    """How many readings waited in the file."""
+    old, ids = state.get("counters"), state["ids"]
+    if old:
+        return old["pending"] + max(0, state.get("last_id", 0) - old["last_id"])
+    # Ids are dense but for what was set aside or thinned.
+    last_id = state.get("last_id", max(ids, default=0))
+    return last_id + 1 - min(ids) - state["aside"] if ids else 0
 
 
 class _Found:
@@ -141,6 +129,7 @@ class _Found:
         self.rows: list[Row] = []
         self.damaged: list[Row] = []
         self.aside: list[tuple[Row, str]] = []
+        self.boots: dict[str, int] = {}
         self.meta: dict[str, str] = {}
         self.counts: dict[str, Any] = {}
 
@@ -153,6 +142,9 @@ class _Found:
                 (self.rows if row.good else self.damaged).append(row)
             case [None, str() as reason, *values] if len(values) == len(Row._fields):
                 self.aside.append((Row(*values), reason))
+            case [str() as boot_id, int() as began, int() as crc] if rowid is None:
+                if crc == boot_crc(boot_id, began):
+                    self.boots[boot_id] = began
             case ["samples", int() as last_id] if rowid is not None and last_id < LARGEST_ID:
                 self.counts["last_id"] = last_id
             case ["counters", str() as text] if rowid is None:

@@ -1,13 +1,20 @@
-"""A look at a spool from another process, and a word to the agent that owns it."""
+"""A look at a spool from another process, and a request to the agent that owns it."""
 
 import sqlite3
 from pathlib import Path
 from typing import Any
 
-from edge_agent.spool.counters import COUNTERS, lenient_text, load_counters, make_status, status_of
 from edge_agent.spool.errors import SpoolError, SpoolLocked, named_errors
-from edge_agent.spool.folder import log_of, request_retry
+from edge_agent.spool.folder import log_of, retry_request
 from edge_agent.spool.queue import Spool
+from edge_agent.spool.tables import (
+    COUNTERS,
+    lenient_text,
+    load_boots,
+    load_counters,
+    make_status,
+    status_of,
+)
 
 
 def read_status(path: Path | str) -> dict[str, Any]:
@@ -16,7 +23,7 @@ def read_status(path: Path | str) -> dict[str, Any]:
     with named_errors(path):
         if not path.exists() or path.stat().st_size == 0:
             return make_status(COUNTERS)
-        # Without a log nobody writes, and a reader without rights on the folder can not make one.
+        # Without a log nobody writes, and a reader without rights on the folder cannot make one.
         wal = log_of(path)
         mode = "mode=ro" if wal.exists() and wal.stat().st_size else "immutable=1"
         db = sqlite3.connect(
@@ -25,9 +32,17 @@ def read_status(path: Path | str) -> dict[str, Any]:
         try:
             db.text_factory = lenient_text
             db.execute("BEGIN")
-            return status_of(db, load_counters(db))
+            return status_of(db, load_counters(db, recount=False), load_boots(db))
         finally:
             db.close()
+
+
+def request_retry(path: Path | str) -> None:
+    """Ask the running agent to bring the set-aside readings back into the queue."""
+    try:
+        retry_request(path).touch()
+    except OSError as error:
+        raise SpoolError(f"cannot ask the agent: {error}") from error
 
 
 def retry_set_aside(path: Path | str, max_mb: int) -> int | None:
@@ -43,7 +58,7 @@ def retry_set_aside(path: Path | str, max_mb: int) -> int | None:
     try:
         count = spool.retry()
         if count is None:
-            raise SpoolError(f"{path} can not be written now")
+            raise SpoolError(f"{path} cannot be written now")
         return count
     finally:
         spool.close()

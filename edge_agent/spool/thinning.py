@@ -22,8 +22,8 @@ ROWS_PER_STEP = 500  # one transaction, small enough for the reserve
 log = logging.getLogger(__name__)
 
 
-def thin(file: SpoolFile) -> Iterator[list[int]]:
-    """Thin one stretch per step, giving the deleted ids, until there is enough room."""
+def thin(file: SpoolFile) -> Iterator[bool]:
+    """Thin one stretch per step until there is enough room."""
     for interval_s in INTERVALS_S:
         if file.fill() < NEARLY_FULL:
             return
@@ -34,7 +34,7 @@ def thin(file: SpoolFile) -> Iterator[list[int]]:
                 ids, start = _superfluous(rows, interval_s, meter)
                 if ids:
                     file.thin(ids)
-                yield ids
+                yield True
         if count := file.counters["thinned"] - before:
             msg = f"the spool is nearly full: removed {count} readings, kept one per {interval_s} s"
             fields = {"thinned": count, "interval_s": interval_s}
@@ -52,7 +52,5 @@ def _superfluous(rows: list[Row], interval_s: int, meter: bool) -> tuple[list[in
 
 
 def _interval(row: Row, interval_s: int) -> Any:
-    try:
-        return row.boot_id, int(parse_time(row.ts).timestamp() // interval_s)
-    except ValueError:
-        return row.id  # its time is damaged: keep it
+    seconds = row.boot_s if row.held else parse_time(row.ts).timestamp()
+    return row.boot_id, int(seconds // interval_s)

@@ -9,15 +9,14 @@ from threading import Event
 
 import pytest
 
-from edge_agent.clock import Clock, Stamp
+from edge_agent.clock import Clock, ReadingTime
 from edge_agent.health import Systemd
 from edge_agent.poller import Poller, Schedule
 from edge_agent.shared.loops import Fatal
 from edge_agent.shared.samples import parse_time
 from edge_agent.sources import NothingNew, SourceError
 from edge_agent.spool.disk import REOPEN_AFTER_S
-from edge_agent.spool.errors import SpoolBroken
-from edge_agent.spool.queue import Spool
+from edge_agent.spool.queue import Spool, SpoolBroken
 from edge_agent.upload.uploader import Uploader
 from tests.support.agent import START, sample, settings
 
@@ -88,7 +87,7 @@ class Device:
         if isinstance(answer, Exception):
             raise answer
         self.taken += 1
-        return sample(self.taken, ts=self._clock.stamp().ts.isoformat())
+        return sample(self.taken, ts=self._clock.reading_time().ts.isoformat())
 
     def close(self):
         """Nothing is open."""
@@ -100,7 +99,7 @@ class Bench:
     def __init__(self, folder, *answers):
         self.settings = settings(folder)
         self.spool = Spool(self.settings.spool_path)
-        self.clock = Clock(self.spool.newest_ts())
+        self.clock = Clock(self.spool.newest_ts(), kernel=lambda: True)
         self.uploader = Uploader(self.settings, self.spool)
         self.device = Device(self.clock, *answers)
         self.now = 0.0
@@ -230,8 +229,8 @@ def test_a_spool_that_is_broken_for_good_ends_the_loop(bench):
 
 def test_held_readings_get_their_time_before_the_next_is_taken(bench):
     one = bench()
-    boot = one.clock.stamp()
-    early = Stamp(START - timedelta(days=9000), boot.boot_s - 60, boot.boot_id, synced=False)
+    boot = one.clock.reading_time()
+    early = ReadingTime(START - timedelta(days=9000), boot.boot_s - 60, boot.boot_id, trusted=False)
     one.spool.enqueue(sample(0, ts=early.ts.isoformat()), early)
     one.poll()
     times = [parse_time(entry.sample["ts"]) for entry in one.spool.peek(10)]

@@ -3,8 +3,11 @@
 python -m tests.support.power_cut_writer SPOOL FULL|NORMAL READINGS [FIRST]
 """
 
+import functools
 import os
+import sqlite3
 import sys
+from typing import Any
 
 from edge_agent.spool.queue import Spool
 from tests.support.readings import reading
@@ -15,17 +18,21 @@ def say(line: str) -> None:
     os.write(1, f"{line}\n".encode())
 
 
-def open_spool(path: str, synchronous: str) -> Spool:
-    """The spool as it is, or weakened to show that the test can fail."""
-    spool = Spool(path)
-    if synchronous != "FULL":
-        spool._disk.run(lambda file: file._one(f"PRAGMA synchronous = {synchronous}"))
-    return spool
+class Weakened(sqlite3.Connection):
+    """A connection that does not wait for the disk, to show that the test can fail."""
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        """Run a statement; every transaction is as weak as the first."""
+        if sql.startswith("BEGIN"):
+            super().execute("PRAGMA synchronous = NORMAL")
+        return super().execute(sql, *parameters)
 
 
 def main(path: str, synchronous: str, count: str, first: str = "0") -> None:
     """Enqueue so many readings; confirm most, refuse some, close and open once in between."""
-    spool = open_spool(path, synchronous)
+    if synchronous != "FULL":
+        sqlite3.connect = functools.partial(sqlite3.connect, factory=Weakened)
+    spool = Spool(path)
     for n in range(int(first), int(first) + int(count)):
         say(f"begin {n}")
         if spool.enqueue(reading(n)):
@@ -39,7 +46,7 @@ def main(path: str, synchronous: str, count: str, first: str = "0") -> None:
             spool.set_aside([(last.id, "refused")])
         if n == int(count) // 2:
             spool.close()
-            spool = open_spool(path, synchronous)
+            spool = Spool(path)
 
 
 if __name__ == "__main__":

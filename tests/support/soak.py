@@ -36,8 +36,10 @@ def main() -> None:
     logs.set_up("CRITICAL")
     settings = config.load(os.environ)
     spool, stop, now = Spool(settings.spool_path), Event(), 0.0
-    clock = Clock(wall=lambda: START + timedelta(seconds=now), boot_s=lambda: now)
-    source = open_source(settings, lambda: clock.stamp().ts, stop)
+    clock = Clock(
+        wall=lambda: START + timedelta(seconds=now), boot_s=lambda: now, kernel=lambda: True
+    )
+    source = open_source(settings, lambda: clock.reading_time().ts, stop)
     uploader = Uploader(settings, spool)
     poller = Poller(settings, source, spool, clock, uploader, Systemd({}), stop, now=lambda: now)
     upload = Loop("upload", uploader.tick, stop)

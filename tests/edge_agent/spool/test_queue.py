@@ -4,13 +4,15 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import closing
+import time
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from edge_agent.clock import ReadingTime
+from edge_agent.spool.disk import REOPEN_AFTER_S
 from edge_agent.spool.queue import Spool, SpoolError, SpoolLocked
 from tests.support.readings import reading
 
@@ -43,8 +45,8 @@ def numbers(entries):
 
 
 def untrusted(boot_s, boot_id="boot-1"):
-    """The stamp of a clock that was never set."""
-    return SimpleNamespace(boot_s=boot_s, boot_id=boot_id, synced=False)
+    """The time of a clock that was never set."""
+    return ReadingTime(datetime(1970, 1, 1, tzinfo=UTC), boot_s, boot_id, trusted=False)
 
 
 def test_readings_come_out_as_they_went_in_oldest_first(spool):
@@ -143,15 +145,32 @@ def test_readings_of_an_untrusted_clock_are_held_until_they_are_placed(spool):
     spool.enqueue(reading(2, start=datetime(1970, 1, 1, tzinfo=UTC)), untrusted(35.5))
     assert numbers(spool.peek(9)) == [0]
     assert spool.status()["pending"] == 3
-    held = spool.held()
-    assert [(row.boot_id, row.boot_s) for row in held] == [("boot-1", 30.5), ("boot-1", 35.5)]
-    assert len(spool.held(limit=1)) == 1
-    assert spool.place([(held[0].id, "2026-11-21T09:00:05Z", "from the boot clock")]) == 1
-    assert spool.place([(held[0].id, "2026-11-21T09:00:09Z", "twice"), (99, "x", "none")]) == 0
-    placed = spool.peek(9)[1].sample
-    assert placed == reading(1) | {"ts": "2026-11-21T09:00:05Z"}
-    assert [row.id for row in spool.held()] == [held[1].id]
-    assert spool.newest_ts() == datetime(2026, 11, 21, 9, 0, 5, tzinfo=UTC)
+    now = datetime(2026, 11, 21, 9, 0, 10, tzinfo=UTC)
+    spool.place(ReadingTime(now, 40.5, "boot-1", trusted=True))
+    assert [entry.sample for entry in spool.peek(9)[1:]] == [
+        reading(1) | {"ts": "2026-11-21T09:00:00.000001Z"},
+        reading(2) | {"ts": "2026-11-21T09:00:05.000001Z"},
+    ]
+    assert spool.newest_ts() == now
+    assert spool.knows_boot("boot-1")
+
+
+def test_readings_of_another_device_are_set_aside_before_they_are_sent(path):
+    before = Spool(path)
+    fill(before, range(3))
+    before.close()
+    spool = Spool(path, device_id="attic")
+    spool.enqueue(reading(3) | {"device_id": "attic"})
+    assert numbers(spool.peek(9)) == [3]
+    status = spool.status()
+    assert (status["pending"], status["set_aside"]) == (1, 3)
+    reason = "of device roof, while DEVICE_ID is attic"
+    assert [one["reason"] for one in status["rejected"]] == [reason] * 3
+    spool.close()
+    again = Spool(path, device_id="roof")
+    assert again.retry() == 3
+    assert numbers(again.peek(9)) == [0, 1, 2]
+    again.close()
 
 
 def test_what_json_can_not_say_is_refused_at_once(spool):
@@ -174,20 +193,38 @@ def test_a_folder_in_place_of_the_file_is_refused(path):
         Spool(path)
 
 
-def test_the_file_is_opened_as_durable_as_promised(spool, path):
-    asked = spool._disk.run(
-        lambda file: [
-            file._one(f"PRAGMA {name}")
-            for name in ("synchronous", "journal_mode", "wal_autocheckpoint", "secure_delete")
-        ]
-    )
-    assert asked == [2, "wal", 1600, 1]
+def test_the_file_stays_small_and_forgets_what_was_confirmed(spool, path):
     for _ in range(3):
         fill(spool, range(300))
         spool.ack([entry.id for entry in spool.peek(300)])
     assert path.with_name("spool.db-wal").stat().st_size < 2 * 2**20
     with closing(sqlite3.connect(path)) as db:
         assert "AUTOINCREMENT" in str(db.execute("SELECT sql FROM sqlite_master").fetchall())
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert b"pv_total_kwh" not in path.read_bytes(), "salvage would find it again"
+
+
+@pytest.mark.parametrize("method", ["ack", "set_aside"])
+def test_a_reading_that_reached_the_disk_on_the_way_is_only_sent_again(spool, path, method):
+    """The answer names the id that it had in memory."""
+    with locked(path):
+        assert spool.enqueue(reading(0)) is False
+        (entry,) = spool.peek(9)
+    time.sleep(REOPEN_AFTER_S)
+    fill(spool, [1])
+    getattr(spool, method)([entry.id] if method == "ack" else [(entry.id, "no")])
+    assert numbers(spool.peek(9)) == [0, 1]
+    assert spool.status()["set_aside"] == 0
+
+
+@contextmanager
+def locked(path):
+    """While another program has locked the file nothing can be written."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
 
 
 def test_threads_share_it_without_a_hole(spool, path):

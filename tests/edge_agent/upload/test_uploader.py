@@ -5,7 +5,7 @@ from time import monotonic
 
 import pytest
 
-from edge_agent.clock import Stamp
+from edge_agent.clock import ReadingTime
 from edge_agent.upload import uploader
 from edge_agent.upload.uploader import Backoff
 from tests.simulators.ingest_server import ACCEPT, Reply
@@ -39,7 +39,7 @@ def test_the_servers_time_is_asked_for_while_all_readings_are_held(site, server)
     for _ in range(3):
         one.uploader.tick()
     assert one.sizes == [0]  # the first report
-    one.spool.enqueue(sample(0), Stamp(datetime.now(UTC), 1.0, "this boot", synced=False))
+    one.spool.enqueue(sample(0), ReadingTime(datetime.now(UTC), 1.0, "this boot", trusted=False))
     assert one.uploader.tick() == one.settings.upload_interval_s
     assert one.sizes == [0, 0]
     assert len(one.heard) == 2

@@ -1,0 +1,139 @@
+"""The tables of the spool, and what is read of them the same way beside the agent and within it."""
+
+import json
+import sqlite3
+import zlib
+from typing import Any
+
+from edge_agent.shared.samples import parse_time
+from edge_agent.spool.errors import SpoolCorrupt
+from edge_agent.spool.row import COLUMNS, Row
+
+# `boots` says when a boot began, in microseconds since 1970: the time of its held rows.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS samples (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    ts TEXT NOT NULL,
+    boot_id TEXT NOT NULL,
+    boot_s REAL NOT NULL,
+    held INTEGER NOT NULL CHECK (held IN (0, 1)),
+    note TEXT,
+    crc INTEGER NOT NULL,
+    payload BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS held ON samples (id) WHERE held = 1;
+CREATE TABLE IF NOT EXISTS boots (
+    boot_id TEXT PRIMARY KEY, began INTEGER NOT NULL, crc INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS set_aside (
+    number INTEGER PRIMARY KEY,
+    reason TEXT NOT NULL,
+    id INTEGER, ts TEXT, boot_id TEXT, boot_s REAL, held INTEGER, note TEXT, crc INTEGER,
+    payload BLOB
+);
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+SHOWN_REJECTED = 100
+LARGEST_ID = 2**53  # no spool will ever count so far: it is damage
+COUNTERS: dict[str, Any] = {
+    "pending": 0,
+    "set_aside": 0,
+    "last_id": 0,
+    "newest_ts": None,
+    "thinned": 0,
+    "dropped": 0,  # never reached the disk, and memory was full
+    "lost": 0,  # could not be read from a damaged file
+}
+
+
+def load_counters(db: sqlite3.Connection, recount: bool) -> dict[str, Any]:
+    """The counters as of now: those saved with the last deletion, and what was added since.
+
+    With `recount`, or where the saved ones are damaged, rows are counted, which reads every page.
+    """
+    newest_id = last_id(db)
+    if newest_id > LARGEST_ID:
+        raise SpoolCorrupt("the last id is damaged")
+    saved = db.execute("SELECT value FROM meta WHERE key = 'counters'").fetchall()
+    counters = counters_from_text(saved[0][0]) if saved else None
+    if counters:
+        counters["pending"] += newest_id - counters["last_id"]
+    else:
+        counters, recount = dict(COUNTERS), True
+    if recount:
+        for key, table in (("pending", "samples"), ("set_aside", "set_aside")):
+            counters[key] = db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
+    return counters | {"last_id": newest_id}
+
+
+def counters_from_text(text: str) -> dict[str, Any] | None:
+    """Saved counters, None if they are damaged; version 1.0.0 wrote a checksum before them."""
+    try:
+        counters = COUNTERS | json.loads(text[text.index("{") :])
+        if counters["newest_ts"]:
+            parse_time(counters["newest_ts"])
+        whole = all(0 <= counters[key] < LARGEST_ID for key in COUNTERS if key != "newest_ts")
+    except (ValueError, TypeError):
+        return None
+    return counters if whole and counters.keys() == COUNTERS.keys() else None
+
+
+def last_id(db: sqlite3.Connection) -> int:
+    """The largest id ever given."""
+    found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'samples'").fetchall()
+    return found[0][0] if found else 0
+
+
+def load_boots(db: sqlite3.Connection) -> dict[str, int]:
+    """When boots began, in microseconds since 1970; a damaged one has to be found again."""
+    exists = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'boots'").fetchall()
+    rows = db.execute("SELECT boot_id, began, crc FROM boots").fetchall() if exists else []
+    return {boot_id: began for boot_id, began, crc in rows if crc == boot_crc(boot_id, began)}
+
+
+def boot_crc(boot_id: str, began: int) -> int:
+    """The checksum of a row of `boots`."""
+    return zlib.crc32(f"{boot_id} {began}".encode())
+
+
+def status_of(
+    db: sqlite3.Connection, counters: dict[str, Any], boots: dict[str, int]
+) -> dict[str, Any]:
+    """What `--spool` prints: the set-aside readings newest first, a damaged one as its text."""
+    aside = db.execute(
+        f"SELECT reason, {COLUMNS} FROM set_aside ORDER BY number DESC LIMIT ?",  # noqa: S608
+        (SHOWN_REJECTED,),
+    ).fetchall()
+    rows = [(reason, Row(*values)) for reason, *values in aside]
+    rejected = [{"ts": row.ts, "reason": why, "sample": row.shown} for why, row in rows]
+    return make_status(counters, oldest_of(db, boots)) | {"rejected": rejected}
+
+
+def oldest_of(db: sqlite3.Connection, boots: dict[str, int]) -> str | None:
+    """The time of the first reading; of one without a time, what its clock said."""
+    found = db.execute(f"SELECT {COLUMNS} FROM samples ORDER BY id LIMIT 1").fetchall()  # noqa: S608
+    row = Row(*found[0]) if found else None
+    return row and (row.placed(boots).ts if row.good else row.ts)
+
+
+def make_status(counters: dict[str, Any], oldest_ts: str | None = None) -> dict[str, Any]:
+    """The status of a spool that has these counters."""
+    return {
+        "pending": counters["pending"],
+        "set_aside": counters["set_aside"],
+        "oldest_ts": oldest_ts,
+        "rejected": [],
+        "thinned": counters["thinned"],
+        "dropped": counters["dropped"],
+        "lost": counters["lost"],
+    }
+
+
+def lenient_text(raw: bytes) -> str:
+    """A damaged text still comes out as text; its checksum tells."""
+    return raw.decode(errors="replace")
+
+
+def newer(one: str | None, other: str | None) -> str | None:
+    """The later of two times of one clock; without the Z such texts compare like times."""
+    return max(one or "", other or "", key=lambda ts: ts.rstrip("Z")) or None
