@@ -18,7 +18,7 @@ from edge_agent.shared.loops import LoopFailed
 from edge_agent.spool.queue import Spool
 from tests.simulators.homewizard import MeterSimulator
 from tests.simulators.ingest_server import ACCEPT, IngestServer, Reply
-from tests.support.agent import TOKEN, CountingMeter, p1_environ, reading
+from tests.support.agent import TOKEN, CountingMeter, left_spool, p1_environ, reading
 from tests.support.servers import EdgeAgent, free_port, wait_until
 
 MONTH_PEAK = b"0-0:98.1.0(1)(1-0:1.6.0)(1-0:1.6.0)(261101000000W)(261014124500S)(04.928*kW)\r\n"
@@ -47,7 +47,7 @@ def events(agent):
 def check_ledger(agent, meter, server, unaccepted=0):
     """Every reading the meter served is in the database or the spool, exactly once."""
     agent.env["BATCH_SIZE"] = "1000"
-    spool = Spool(agent.folder / "spool.db")
+    spool = left_spool(agent.folder / "spool.db")
     left = [reading(entry.sample) for entry in spool.peek(1000)]
     spool.close()
     stored = [reading(sample) for sample in server.stored.values()]

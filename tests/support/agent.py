@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import config
+from edge_agent.clock import Clock
 from edge_agent.shared.samples import format_time
+from edge_agent.spool.queue import Spool
 
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)
 TOKEN = "the-device-token"
@@ -46,6 +48,16 @@ def sample(number: int, **changes: Any) -> dict[str, Any]:
 def numbers(stored: Mapping[Any, dict[str, Any]]) -> list[int]:
     """Which of those samples a server has."""
     return sorted(round(sample["pv_power_w"]) for sample in stored.values())
+
+
+def left_spool(path: Path) -> Spool:
+    """The spool of an agent that ended; what it held has a time, so that it can be peeked.
+
+    Where nothing sets this machine's clock an agent holds all until a server told the time.
+    """
+    spool = Spool(path)
+    spool.place(Clock(kernel=lambda: True).read())
+    return spool
 
 
 class CountingMeter:

@@ -11,10 +11,9 @@ from collections import Counter
 
 import pytest
 
-from edge_agent.spool.queue import Spool
 from tests.simulators.homewizard import MeterSimulator
 from tests.simulators.ingest_server import ACCEPT, IngestServer, Reply
-from tests.support.agent import CountingMeter, p1_environ, reading
+from tests.support.agent import CountingMeter, left_spool, p1_environ, reading
 from tests.support.servers import EdgeAgent, wait_until
 
 
@@ -79,7 +78,7 @@ def test_no_accepted_reading_is_lost_or_doubled(tmp_path, tls, ca, kills):
 
 def check_ledger(folder, served, server, last_before_kill):
     """Count every reading in each place where it may be."""
-    spool = Spool(folder / "spool.db")
+    spool = left_spool(folder / "spool.db")
     pending = [reading(entry.sample) for entry in spool.peek(100_000)]
     aside = [reading(one["sample"]) for one in spool.status()["rejected"]]
     spool.close()
