@@ -75,7 +75,7 @@ def our_agent(pause_ms: int, uploads: bool) -> Callable[[], object]:
     settings = replace(config.load(os.environ), inter_register_delay_ms=pause_ms)
     now, polls, stop, clock = 0.0, 0, Event(), Clock(kernel=lambda: True)
     spool = Spool(settings.spool_path)
-    source = SungrowSource(settings, lambda: clock.reading_time().ts, stop, Pace(gap_s=0))
+    source = SungrowSource(settings, clock.reading_time, stop, Pace(gap_s=0))
     uploader = Uploader(settings, spool, report=lambda: poller.agent_report())
     poller = Poller(settings, source, spool, clock, uploader, Systemd({}), stop, now=lambda: now)
 

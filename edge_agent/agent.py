@@ -52,7 +52,7 @@ class Agent:
         self._spool = spool
         self._systemd = systemd
         clock = Clock(spool.newest_ts(), was_set=spool.knows_boot)
-        self._source = open_source(settings, lambda: clock.reading_time().ts, self.stop)
+        self._source = open_source(settings, clock.reading_time, self.stop)
         self._uploader = Uploader(
             settings, spool, report=self._report, on_server_time=clock.on_server_time
         )

@@ -102,7 +102,7 @@ class Clock:
         kernel: Callable[[], bool] = is_set_by_kernel,
     ):
         self.newest = newest
-        self.latest: ReadingTime | None = None
+        self.was_ahead = False  # the newest reading is of the future, as the server shows
         self._wall, self._boot_s = wall, boot_s
         self._boot_id = boot_id or read_boot_id()
         self._timesyncd, self._set_by_timesyncd = str(timesync), str(timesync / "synchronized")
@@ -114,15 +114,14 @@ class Clock:
 
     def reading_time(self) -> ReadingTime:
         """The time of a reading that is taken now; those of trusted ones rise."""
-        now = self.latest = self.read()
+        now = self.read()
         if not now.trusted:
             return now
         ts = now.ts.replace(microsecond=now.ts.microsecond & ~1)
-        if self.newest and not self.disproves(self.newest, now):
+        if self.newest and not self._disproves(self.newest, now):
             ts = max(ts, self.newest + TICK)
         self.newest = ts
-        self.latest = replace(now, ts=ts)
-        return self.latest
+        return replace(now, ts=ts)
 
     def read(self) -> ReadingTime:
         """Both clocks as they stand now; whether they can be trusted is logged when it changes."""
@@ -135,7 +134,7 @@ class Clock:
         self._doubt = doubt
         return now if doubt is None else replace(now, trusted=False)
 
-    def disproves(self, ts: datetime, now: ReadingTime) -> bool:
+    def _disproves(self, ts: datetime, now: ReadingTime) -> bool:
         """Whether a time lies ahead both of our clock and of the server's, which confirms ours."""
         ahead_s = self._server_ahead_s(now)
         if ahead_s is None or abs(ahead_s) > SERVER_DIFFERENCE_S:
@@ -161,9 +160,10 @@ class Clock:
             return "the clock stands before the day this program was released"
         if doubt := self._why_unset(now):
             return doubt
-        newest = self.newest
-        if newest and now.ts < newest - SMALL_STEP and not self.disproves(newest, now):
-            return f"the clock stands before the newest reading, {format_time(newest)}"
+        if self.newest and now.ts < self.newest - SMALL_STEP:
+            if not self._disproves(self.newest, now):
+                return f"the clock stands before the newest reading, {format_time(self.newest)}"
+            self.was_ahead = True
         return None
 
     def _why_unset(self, now: ReadingTime) -> str | None:

@@ -116,9 +116,9 @@ def once() -> int:
     except SpoolError as error:
         return _fail(Exit.NO_SPOOL, error)
     clock = Clock()
-    source = open_source(settings, lambda: clock.reading_time().ts, Event())
+    source = open_source(settings, clock.reading_time, Event())
     try:
-        _print(source.read())
+        _print(source.read()[0])
     except (NothingNew, SourceError) as error:
         logs.event(log, logging.WARNING, "poll_failed", f"no sample: {error}", cause=str(error))
         return Exit.NO_SAMPLE

@@ -8,7 +8,7 @@ from threading import Event
 from time import monotonic
 from typing import Any
 
-from edge_agent.clock import NEVER_TAKEN, Clock, read_wall
+from edge_agent.clock import NEVER_TAKEN, TICK, Clock, read_wall
 from edge_agent.health import HealthFile, Systemd
 from edge_agent.shared import logs
 from edge_agent.shared.loops import Fatal
@@ -134,7 +134,9 @@ class Poller:
         quiet_s = 0.0
         self._schedule.begin(self._now())
         try:
-            self._store(self._source.read())
+            sample, taken = self._source.read()
+            durable = self._spool.enqueue(sample, taken)
+            self._succeed("sample stored", durable=durable, sample=sample)
         except NothingNew:
             self._succeed("nothing new")
         except SourceError as error:
@@ -147,10 +149,6 @@ class Poller:
             raise
         finally:
             self._schedule.end(self._now(), quiet_s)
-
-    def _store(self, sample: dict[str, Any]) -> None:
-        durable = self._spool.enqueue(sample, self._clock.latest)
-        self._succeed("sample stored", durable=durable, sample=sample)
 
     def _succeed(self, msg: str, **fields: Any) -> None:
         if self.error:
@@ -184,12 +182,16 @@ def _shown(time: datetime | None) -> str | None:
 
 def place_held(spool: Spool, clock: Clock) -> None:
     """If the time is known, give held readings theirs; those of the future are held again first."""
-    now, newest = clock.read(), spool.newest_ts()
+    if spool.is_placed and not clock.was_ahead:
+        return
+    clock.newest = max(filter(None, (clock.newest, spool.newest_ts())), default=None)
+    now = clock.read()
     if not now.trusted:
         return
-    if newest and clock.disproves(newest, now):
-        count = spool.take_back(now.ts + NEVER_TAKEN, now.ts)
-        if count is not None:
-            msg = f"the clock was ahead for a while: {count} readings are held again"
-            logs.event(log, logging.WARNING, "clock_was_ahead", msg, count=count)
+    before = now.ts - TICK
+    if clock.was_ahead and (count := spool.take_back(now.ts + NEVER_TAKEN, before)) is not None:
+        msg = f"the clock was ahead for a while: {count} readings are held again"
+        logs.event(log, logging.WARNING, "clock_was_ahead", msg, count=count)
+        clock.newest = spool.newest_ts()
+        clock.was_ahead = clock.newest != before  # while more are left
     spool.place(now)

@@ -1,9 +1,10 @@
 """The devices an agent can read. A new one is a folder here and one line in `open_source`."""
 
 from collections.abc import Callable
-from datetime import datetime
 from threading import Event
 from typing import Any, Protocol
+
+from edge_agent.clock import ReadingTime
 
 Sample = dict[str, Any]
 
@@ -16,8 +17,8 @@ class Source(Protocol):
 
     month_peaks: list[dict[str, Any]] | None
 
-    def read(self) -> Sample:
-        """Return a new sample; raises NothingNew or SourceError."""
+    def read(self) -> tuple[Sample, ReadingTime]:
+        """Return a new sample and when it was taken; raises NothingNew or SourceError."""
 
     def close(self) -> None:
         """Let go of the device; may be called twice."""
@@ -54,10 +55,10 @@ class RetryWaits:
         self._failures = 0
 
 
-def open_source(settings: Any, now: Callable[[], datetime], stop: Event) -> Source:
+def open_source(settings: Any, now: Callable[[], ReadingTime], stop: Event) -> Source:
     """Build the source that the settings ask for; it connects on its first read.
 
-    `now` gives the time of a reading (UTC); `stop` ends its waits early.
+    `now` gives the time of a reading; `stop` ends its waits early.
     """
     if settings.sungrow_host:
         from edge_agent.sources.sungrow.reader import SungrowSource

@@ -50,12 +50,16 @@ def named_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite and the system raise into one of the errors above."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is None:
-            raise  # a mistake of ours, not the disk's
-        kind = _KINDS.get(code & 0xFF, SpoolFailed)
-        raise kind(f"{path}: {error} ({error.sqlite_errorname})") from error
-    except OSError as error:
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise named(error, path) from error
+
+
+def named(error: sqlite3.DatabaseError | OSError, path: Path) -> Exception:
+    """One of the errors above for what SQLite or the system raised; a mistake of ours stays one."""
+    if isinstance(error, OSError):
         kind = SpoolDenied if isinstance(error, PermissionError) else SpoolFailed
-        raise kind(f"{path}: {error}") from error
+        return kind(f"{path}: {error}")
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return error
+    return _KINDS.get(code & 0xFF, SpoolFailed)(f"{path}: {error} ({error.sqlite_errorname})")

@@ -3,11 +3,12 @@
 import fcntl
 import logging
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from edge_agent.shared.logs import event
-from edge_agent.spool.errors import SpoolError, SpoolLocked
+from edge_agent.spool.errors import SpoolError, SpoolLocked, named_errors
 
 RESERVE_BYTES = 2**20
 SPARE_BYTES = 8 * RESERVE_BYTES  # the reserve is only made where this much is free
@@ -68,6 +69,22 @@ def lock(path: Path, create: bool = True) -> int | None:
         os.close(handle)
         raise SpoolLocked(f"another agent is using the spool {path}") from None
     return handle
+
+
+def move_away(path: Path) -> Path:
+    """Give a damaged file and its log a new name; a cut in the middle leaves both readable."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    numbered = (path.with_name(f"{path.name}.corrupt-{stamp}-{n:02}") for n in range(100))
+    bad = next(name for name in numbered if not name.exists())
+    with named_errors(path):
+        with suppress(OSError):  # there may be no log, or no second names on this file system
+            os.link(log_of(path), log_of(bad))
+        os.rename(path, bad)
+        with suppress(FileNotFoundError):
+            os.replace(log_of(path), log_of(bad))
+        path.with_name(path.name + "-shm").unlink(missing_ok=True)
+        sync_directory(path.parent)
+    return bad
 
 
 def retry_request(path: Path | str) -> Path:

@@ -11,25 +11,25 @@ import json
 import logging
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from time import monotonic
+from typing import Any, NamedTuple
 
-from edge_agent.clock import ReadingTime
+from edge_agent.clock import TICK, ReadingTime
 from edge_agent.shared.logs import event
 from edge_agent.shared.samples import format_time, parse_time
-from edge_agent.spool.boots import began, unplaced
+from edge_agent.spool import boots
 from edge_agent.spool.disk import Disk
 from edge_agent.spool.errors import SpoolBroken, SpoolError, SpoolLocked
 from edge_agent.spool.file import Changes, SpoolFile
 from edge_agent.spool.folder import lock, make_folder, retry_request
-from edge_agent.spool.row import DAMAGED, EPOCH, Row, make_row, microseconds
-from edge_agent.spool.tables import make_status
+from edge_agent.spool.row import DAMAGED, EPOCH, Row, make_row, unplaced
+from edge_agent.spool.tables import empty_status
 
 __all__ = ["Entry", "Spool", "SpoolBroken", "SpoolError", "SpoolLocked"]
 
@@ -38,10 +38,8 @@ INSERT_ROWS = 500  # at most so many in one transaction, so that the log stays s
 MAINTENANCE_S = 0.3  # with each reading, so that polling stays in time
 FIRST_MAINTENANCE_S = 5.0
 UNSENDABLE_BATCHES = 10  # of damaged or foreign readings in a row, set aside in one call
-
 TRUSTED = ReadingTime(EPOCH, 0.0, "", trusted=True)  # as the sample says
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -73,17 +71,17 @@ class Spool:
     ):
         self.path = Path(path)
         self.trouble: str | None = None  # why changes wait in memory
+        self.is_placed = False  # whether no reading is known to wait for its time
         self._patience_s = patience_s
         self._device_id = device_id
         self._mark = b'"device_id":%b' % json.dumps(device_id).encode() if device_id else b""
+        self._retry_request = retry_request(self.path)
         self._mutex = threading.Lock()
         self._waiting: deque[Row] = deque()  # not on disk yet, under negative ids
-        self._given_ids = 0
+        self._given_ids = self._dropped = 0
         self._changes = Changes()
-        self._look_for_held = True
-        self._taken_back: set[int] = set()  # ids under which no refusal is valid any more
+        self._taken_back: set[int] = set()  # ids whose refusal is out of date
         self._highest_id = 0  # that was ever peeked
-        self._dropped = 0
         make_folder(self.path)
         self._lock_handle = lock(self.path)
         try:
@@ -100,30 +98,34 @@ class Spool:
         Raises SpoolBroken, and ValueError or TypeError for what JSON cannot say.
         """
         with self._mutex:
-            held = not taken.trusted
-            boot_id = unplaced(taken.boot_id, self._boots) if held else taken.boot_id
+            held, boot_id = not taken.trusted, taken.boot_id
+            if held:
+                boot_id, self.is_placed = unplaced(boot_id, self._boots), False
             row = make_row(self._given_ids - 1, sample, boot_id, taken.boot_s, held)
             self._given_ids = row.id
-            self._look_for_held |= held
             self._waiting.append(row)
             written = self._flush()
             if len(self._waiting) > MEMORY_SAMPLES:
                 self._drop_oldest()
-            self._look_for_held |= self._disk.maintain(MAINTENANCE_S)
-            self._check_patience()
+            if self._disk.maintain(MAINTENANCE_S):
+                self.is_placed = False  # salvage brings back held readings
+            since = self._disk.failing_since
+            if since is not None and monotonic() - since > self._patience_s:
+                raise SpoolBroken(f"{self.path} could not be used for {self._patience_s:.0f} s")
             return written
 
     def peek(self, limit: int, newest: bool = False) -> list[Entry]:
         """The oldest readings that may be sent (or the newest), oldest first; they stay."""
         with self._mutex:
             self._flush()
-            boots = self._boots
-            disk = self._queued_on_disk(limit, newest)
-            memory = [row.placed(boots) for row in self._waiting]
-            memory = [row for row in memory if not row.held]
-            rows = (disk + memory)[-limit:] if newest else (disk + memory)[:limit]
-            self._taken_back.difference_update(row.id for row in rows)
-            self._highest_id = max(self._highest_id, *(row.id for row in rows), 0)
+            rows = self._queued_on_disk(limit, newest)
+            if self._waiting:
+                memory = [row.placed(self._boots) for row in self._waiting]
+                rows += [row for row in memory if not row.held]
+            rows = rows[-limit:] if newest else rows[:limit]
+            if rows:
+                self._taken_back.difference_update(row.id for row in rows)
+                self._highest_id = max(self._highest_id, *(row.id for row in rows))
             return [Entry(row.id, row.payload) for row in rows]
 
     def ack(self, ids: Iterable[int]) -> None:
@@ -141,36 +143,34 @@ class Spool:
         """Bring what was set aside back into the queue; returns how many, None: not now."""
         with self._mutex:
             self._flush()
-            self._look_for_held = True
-            count = self._on_disk(SpoolFile.retry, None)
+            self.is_placed = False
+            count = self._ask(None, SpoolFile.retry)
         if count is not None:
             with suppress(OSError):
-                retry_request(self.path).unlink()
+                self._retry_request.unlink()
         return count
 
     def retry_requested(self) -> bool:
         """Whether somebody asked for a `retry` that is not done yet."""
-        return retry_request(self.path).exists()
+        return self._retry_request.exists()
 
     def place(self, now: ReadingTime) -> None:
         """Give held readings their time, by a pair of clocks that can be trusted."""
         with self._mutex:
-            if not self._look_for_held and now.boot_id in self._boots:
-                return
             self._flush()
-            found = self._on_disk(SpoolFile.unplaced_boots, None)
-            self._look_for_held = found is None
-            boots, newest = self._boots, self._newest_ts()
-            held = [(row.boot_id, row.boot_s, row.boot_s) for row in self._waiting if row.held]
-            held = [boot for boot in (*(found or ()), *held) if boot[0] not in boots]
-            placed = began(held, now, microseconds(newest) if newest else None)
-            new = {name: began_us for name, began_us in placed.items() if name not in boots}
+            found = self._ask(None, boots.held_boots)
+            memory = [(row.boot_id, row.boot_s, row.boot_s) for row in self._waiting if row.held]
+            known = self._boots
+            held = [boot for boot in (*(found or ()), *memory) if boot[0] not in known]
+            began = boots.began(held, now, self._newest_ts())
+            new = {boot_id: us for boot_id, us in began.items() if boot_id not in known}
             if new:
                 self._changes.boots |= new
-                self._changes.newest_ts = format_time(now.ts)
+                self._changes.newest_ts = format_time(now.ts - TICK)
                 self._flush()
+            self.is_placed = found is not None
             if held:
-                names = sorted({name for name, _, _ in held})
+                names = sorted({boot_id for boot_id, _, _ in held})
                 msg = "readings that were held have a time now"
                 event(log, logging.WARNING, "held_placed", msg, boots=names, by=now.boot_id)
 
@@ -181,11 +181,9 @@ class Spool:
         """
         with self._mutex:
             self._flush()
-            ids: list[int] = []
-            self._look_for_held = True
-            try:
-                self._disk.make_room(lambda file: ids.extend(file.take_back(later_than, newest)))
-            except SpoolError:
+            self.is_placed = False
+            ids = self._ask(None, boots.take_back, later_than, newest, urgent=True)
+            if ids is None:
                 return None
             self._taken_back.update(id_ for id_ in ids if id_ <= self._highest_id)
             return len(ids)
@@ -197,18 +195,17 @@ class Spool:
 
     def status(self) -> dict[str, Any]:
         """What `--spool` prints, and what only memory knows."""
-        return self._status(SpoolFile.status)
+        return self._status(rejected=True)
 
     def counts(self) -> dict[str, Any]:
         """The status without the readings that were set aside, which takes no time."""
-        return self._status(lambda file: make_status(file.counters, file.oldest_ts()))
+        return self._status(rejected=False)
 
-    def _status(self, ask: Callable[[SpoolFile], dict[str, Any]]) -> dict[str, Any]:
+    def _status(self, rejected: bool) -> dict[str, Any]:
         with self._mutex:
-            if self._waiting or self._changes.waiting:
-                self._flush()
-            status = self._on_disk(ask, make_status(self._disk.counters))
-            changes = self._changes
+            self._flush()
+            changes, unknown = self._changes, empty_status(self._disk.counters)
+            status = self._ask(unknown, SpoolFile.status, rejected)
             status["dropped"] += changes.dropped
             status["set_aside"] += len(changes.refused)
             in_memory = len(self._waiting) - len(changes.endings)
@@ -228,7 +225,7 @@ class Spool:
     def meta(self, key: str) -> str | None:
         """A text remembered with `set_meta`."""
         with self._mutex:
-            return self._changes.meta.get(key) or self._on_disk(lambda file: file.meta(key), None)
+            return self._changes.meta.get(key) or self._ask(None, SpoolFile.meta, key)
 
     def set_meta(self, key: str, value: str) -> None:
         """Remember a text beside the readings."""
@@ -241,7 +238,7 @@ class Spool:
         with self._mutex:
             if self._lock_handle is not None:
                 self._flush()
-                self._disk.close_for_good()
+                self._disk.close(for_good=True)
                 os.close(self._lock_handle)
                 self._lock_handle = None
 
@@ -253,16 +250,15 @@ class Spool:
     def _queued_on_disk(self, limit: int, newest: bool) -> list[Row]:
         """Rows to send; damaged and foreign ones are set aside on the way."""
         for _ in range(UNSENDABLE_BATCHES):
-            some = limit + len(self._changes.endings)
-            found = self._on_disk(lambda file, some=some: file.queued(some, newest), [])
-            rows = [row for row in found if row.id not in self._changes.endings]
+            endings = self._changes.endings
+            found = self._ask([], SpoolFile.queued, limit + len(endings), newest)
+            rows = [row for row in found if row.id not in endings] if endings else found
             unsendable = {row.id: why for row in rows if (why := self._why_unsendable(row))}
             if not unsendable:
-                return [row.placed(self._disk.boots) for row in rows]
-            reasons = sorted(set(unsendable.values()))
-            msg = f"{len(unsendable)} readings set aside: {'; '.join(reasons)}"
+                return [row.placed(self._disk.boots) if row.held else row for row in rows]
+            msg = f"{len(unsendable)} readings set aside: {'; '.join({*unsendable.values()})}"
             event(log, logging.ERROR, "spool_unsendable", msg, ids=list(unsendable)[:20])
-            self._changes.endings |= unsendable
+            endings |= unsendable
             self._flush()
         return []
 
@@ -286,13 +282,19 @@ class Spool:
 
     def _flush(self) -> bool:
         """Bring the file up to date with memory; False if it cannot be now."""
+        changes = self._changes
+        urgent = bool(changes.endings or changes.refused or changes.boots)
         try:
-            if self._changes.waiting:
-                write = self._disk.make_room if self._changes.urgent else self._disk.run
-                write(lambda file: file.apply(self._changes))
+            if urgent or changes.meta or changes.dropped:
+                self._disk.run(SpoolFile.apply, changes, urgent=urgent)
                 self._changes = Changes()
-            if self._waiting:
-                self._disk.run(self._insert)
+            some = 1 if self.trouble else INSERT_ROWS  # no use trying many before one goes in
+            while self._waiting:
+                rows = list(islice(self._waiting, some))
+                self._disk.run(SpoolFile.insert, rows)
+                for _ in rows:
+                    self._waiting.popleft()
+                some = INSERT_ROWS
         except SpoolError as error:
             if not self.trouble:
                 event(log, logging.ERROR, "spool_waits", f"changes stay in memory: {error}")
@@ -303,15 +305,6 @@ class Spool:
         self.trouble = None
         return True
 
-    def _insert(self, file: SpoolFile) -> None:
-        some = 1 if self.trouble else INSERT_ROWS  # no use trying many before one goes in
-        while self._waiting:
-            rows = list(islice(self._waiting, some))
-            file.insert(rows)
-            for _ in rows:
-                self._waiting.popleft()
-            some = INSERT_ROWS
-
     def _drop_oldest(self) -> None:
         self._waiting.popleft()
         self._changes.dropped += 1
@@ -320,13 +313,10 @@ class Spool:
             msg = "memory is full too: the oldest reading that was never stored is gone"
             event(log, logging.ERROR, "spool_dropped", msg, dropped=self._dropped)
 
-    def _on_disk(self, action: Callable[[SpoolFile], T], default: T) -> T:
+    def _ask(
+        self, default: Any, action: Callable[..., Any], *values: Any, urgent: bool = False
+    ) -> Any:
         try:
-            return self._disk.run(action)
+            return self._disk.run(action, *values, urgent=urgent)
         except SpoolError:
             return default
-
-    def _check_patience(self) -> None:
-        since = self._disk.failing_since
-        if since is not None and time.monotonic() - since > self._patience_s:
-            raise SpoolBroken(f"{self.path} could not be used for {self._patience_s:.0f} s")

@@ -5,7 +5,7 @@ import zlib
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from edge_agent.shared.samples import format_time, parse_time
+from edge_agent.shared.samples import format_time
 
 COLUMNS = "id, ts, boot_id, boot_s, held, note, crc, payload"
 DAMAGED = "damaged on the disk: the checksum does not match"
@@ -71,7 +71,6 @@ def make_row(
     ts = sample["ts"]
     if not isinstance(ts, str):
         raise TypeError("ts must be a text")
-    parse_time(ts)
     payload = _JSON.encode(sample).encode()
     crc = checksum(ts, boot_id, boot_s, int(held), None, payload)
     return Row(id_, ts, boot_id, boot_s, int(held), None, crc, payload)
@@ -80,3 +79,8 @@ def make_row(
 def microseconds(time: datetime) -> int:
     """A time as `boots` keeps it, since 1970."""
     return (time - EPOCH) // timedelta(microseconds=1)
+
+
+def unplaced(boot_id: str, boots: dict[str, int]) -> str:
+    """The name under which a reading of this boot waits for the next placement."""
+    return f"{boot_id.partition('#')[0]}#{len(boots)}" if boot_id in boots else boot_id

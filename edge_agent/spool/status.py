@@ -5,16 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.spool.errors import SpoolError, SpoolLocked, named_errors
+from edge_agent.spool.file import lenient_text
 from edge_agent.spool.folder import log_of, retry_request
 from edge_agent.spool.queue import Spool
-from edge_agent.spool.tables import (
-    COUNTERS,
-    lenient_text,
-    load_boots,
-    load_counters,
-    make_status,
-    status_of,
-)
+from edge_agent.spool.tables import empty_status, load_boots, load_counters, status_of
 
 
 def read_status(path: Path | str) -> dict[str, Any]:
@@ -22,7 +16,7 @@ def read_status(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     with named_errors(path):
         if not path.exists() or path.stat().st_size == 0:
-            return make_status(COUNTERS)
+            return empty_status()
         # Without a log nobody writes, and a reader without rights on the folder cannot make one.
         wal = log_of(path)
         mode = "mode=ro" if wal.exists() and wal.stat().st_size else "immutable=1"

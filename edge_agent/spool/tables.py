@@ -44,6 +44,7 @@ COUNTERS: dict[str, Any] = {
     "dropped": 0,  # never reached the disk, and memory was full
     "lost": 0,  # could not be read from a damaged file
 }
+STATUS = ("pending", "set_aside", "thinned", "dropped", "lost")
 
 
 def load_counters(db: sqlite3.Connection, recount: bool) -> dict[str, Any]:
@@ -96,44 +97,27 @@ def boot_crc(boot_id: str, began: int) -> int:
     return zlib.crc32(f"{boot_id} {began}".encode())
 
 
+def empty_status(counters: dict[str, Any] = COUNTERS) -> dict[str, Any]:
+    """What is known of a spool without its tables."""
+    return {name: counters[name] for name in STATUS} | {"oldest_ts": None, "rejected": []}
+
+
 def status_of(
-    db: sqlite3.Connection, counters: dict[str, Any], boots: dict[str, int]
+    db: sqlite3.Connection, counters: dict[str, Any], boots: dict[str, int], rejected: bool = True
 ) -> dict[str, Any]:
-    """What `--spool` prints: the set-aside readings newest first, a damaged one as its text."""
-    aside = db.execute(
-        f"SELECT reason, {COLUMNS} FROM set_aside ORDER BY number DESC LIMIT ?",  # noqa: S608
-        (SHOWN_REJECTED,),
-    ).fetchall()
-    rows = [(reason, Row(*values)) for reason, *values in aside]
-    rejected = [{"ts": row.ts, "reason": why, "sample": row.shown} for why, row in rows]
-    return make_status(counters, oldest_of(db, boots)) | {"rejected": rejected}
+    """What `--spool` prints: the set-aside readings newest first, a damaged one as its text.
 
-
-def oldest_of(db: sqlite3.Connection, boots: dict[str, int]) -> str | None:
-    """The time of the first reading; of one without a time, what its clock said."""
-    found = db.execute(f"SELECT {COLUMNS} FROM samples ORDER BY id LIMIT 1").fetchall()  # noqa: S608
-    row = Row(*found[0]) if found else None
-    return row and (row.placed(boots).ts if row.good else row.ts)
-
-
-def make_status(counters: dict[str, Any], oldest_ts: str | None = None) -> dict[str, Any]:
-    """The status of a spool that has these counters."""
-    return {
-        "pending": counters["pending"],
-        "set_aside": counters["set_aside"],
-        "oldest_ts": oldest_ts,
-        "rejected": [],
-        "thinned": counters["thinned"],
-        "dropped": counters["dropped"],
-        "lost": counters["lost"],
-    }
-
-
-def lenient_text(raw: bytes) -> str:
-    """A damaged text still comes out as text; its checksum tells."""
-    return raw.decode(errors="replace")
-
-
-def newer(one: str | None, other: str | None) -> str | None:
-    """The later of two times of one clock; without the Z such texts compare like times."""
-    return max(one or "", other or "", key=lambda ts: ts.rstrip("Z")) or None
+    Of a reading without a time `oldest_ts` is what its clock said.
+    """
+    status = empty_status(counters)
+    for values in db.execute(f"SELECT {COLUMNS} FROM samples ORDER BY id LIMIT 1"):  # noqa: S608
+        row = Row(*values)
+        status["oldest_ts"] = row.placed(boots).ts if row.held and row.good else row.ts
+    if rejected:
+        aside = db.execute(
+            f"SELECT reason, {COLUMNS} FROM set_aside ORDER BY number DESC LIMIT ?",  # noqa: S608
+            (SHOWN_REJECTED,),
+        )
+        rows = [(reason, Row(*values)) for reason, *values in aside]
+        status["rejected"] = [{"ts": r.ts, "reason": why, "sample": r.shown} for why, r in rows]
+    return status

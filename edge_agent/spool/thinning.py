@@ -25,20 +25,25 @@ log = logging.getLogger(__name__)
 def thin(file: SpoolFile) -> Iterator[bool]:
     """Thin one stretch per step until there is enough room."""
     for interval_s in INTERVALS_S:
-        if file.fill() < NEARLY_FULL:
+        if file.fill < NEARLY_FULL:
             return
         before = file.counters["thinned"]
         for meter in (False, True):
             start = 0
-            while file.fill() >= ENOUGH_ROOM and (rows := file.from_id(start, ROWS_PER_STEP)):
+            while file.fill >= ENOUGH_ROOM and (rows := _from(file, start)):
                 ids, start = _superfluous(rows, interval_s, meter)
-                if ids:
-                    file.thin(ids)
+                with file.transaction():
+                    file.counters["thinned"] += file.delete(ids)
+                file.measure()
                 yield True
         if count := file.counters["thinned"] - before:
             msg = f"the spool is nearly full: removed {count} readings, kept one per {interval_s} s"
             fields = {"thinned": count, "interval_s": interval_s}
             event(log, logging.WARNING, "spool_thinned", msg, **fields)
+
+
+def _from(file: SpoolFile, first: int) -> list[Row]:
+    return file.rows("id >= ? ORDER BY id LIMIT ?", first, ROWS_PER_STEP)
 
 
 def _superfluous(rows: list[Row], interval_s: int, meter: bool) -> tuple[list[int], int]:
@@ -52,5 +57,8 @@ def _superfluous(rows: list[Row], interval_s: int, meter: bool) -> tuple[list[in
 
 
 def _interval(row: Row, interval_s: int) -> Any:
-    seconds = row.boot_s if row.held else parse_time(row.ts).timestamp()
+    try:
+        seconds = row.boot_s if row.held else parse_time(row.ts).timestamp()
+    except ValueError:
+        return row.id  # its time is none: keep it
     return row.boot_id, int(seconds // interval_s)

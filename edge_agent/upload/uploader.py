@@ -112,31 +112,18 @@ class Uploader:
         The newest are sent while others are doubted, and now and then of a long backlog, for the
         sake of those who look at the house now.
         """
-        while True:
-            batch, newest = self._spool.peek(self._limit), False
-            if self._doubted and self._newest_taken:
-                batch = [entry for entry in batch if entry.id in self._doubted] or batch
-            elif self._doubted or self._is_newest_due(batch):
-                batch, newest = self._spool.peek(self._limit, newest=True), True
-            if not self._set_aside_foreign(batch):
-                return batch, newest
+        batch = self._spool.peek(self._limit)
+        if self._doubted and self._newest_taken:
+            return [entry for entry in batch if entry.id in self._doubted] or batch, False
+        if self._doubted or self._is_newest_due(batch):
+            return self._spool.peek(self._limit, newest=True), True
+        return batch, False
 
     def _is_newest_due(self, batch: list[Any]) -> bool:
         if len(batch) < self._limit or monotonic() - self._newest_at <= NEWEST_EVERY_S:
             return False
         self._newest_at = monotonic()
         return self._spool.counts()["pending"] > 2 * self._limit
-
-    def _set_aside_foreign(self, batch: list[Any]) -> bool:
-        """Whether there were samples of another device: the token does not cover them."""
-        ours = f'"device_id":{json.dumps(self._settings.device_id)}'.encode()
-        suspects = [entry for entry in batch if ours not in entry.payload]
-        foreign = {
-            entry.id: f"it is of the device {found}, and this agent's DEVICE_ID is another"
-            for entry in suspects
-            if (found := entry.sample.get("device_id")) != self._settings.device_id
-        }
-        return self._set_aside(foreign, "they are of another device")
 
     def _has_news(self) -> bool:
         """Whether an empty batch is due: to report, or to ask for the time that readings lack."""

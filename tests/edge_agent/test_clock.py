@@ -11,7 +11,7 @@ from edge_agent import RELEASED
 from edge_agent.clock import Clock, ReadingTime, read_boot_id, read_boot_s
 from edge_agent.poller import place_held
 from edge_agent.shared.samples import parse_time
-from edge_agent.spool.file import TAKEN_BACK_ROWS
+from edge_agent.spool.boots import TAKEN_BACK_ROWS
 from edge_agent.spool.queue import Spool
 from tests.support.agent import START, sample
 from tests.support.servers import ROOT

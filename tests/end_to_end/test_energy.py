@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from threading import Event
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from edge_agent import config
-from edge_agent.sources import Source, open_source
+from edge_agent.clock import ReadingTime
+from edge_agent.sources import Sample, Source, open_source
 from edge_agent.spool.queue import Spool
 from edge_agent.upload.uploader import Uploader
 from tests.simulators.appliances import SERIAL, ApplianceCa, san
@@ -18,6 +18,7 @@ from tests.simulators.homewizard import TOKEN, MeterSimulator
 from tests.simulators.house import House
 from tests.simulators.inverter import InverterSimulator
 from tests.simulators.inverter_words import HouseWords
+from tests.support.agent import at
 from tests.support.servers import EdgeAgent
 from tests.support.whole_path import INVERTER, METER, Site
 
@@ -46,12 +47,12 @@ def read_all(agents: dict[str, EdgeAgent], now: Time) -> None:
     stop = Event()
     settings = {name: config.load(agent.env) for name, agent in agents.items()}
     spools = {name: Spool(each.spool_path) for name, each in settings.items()}
-    meter = open_source(settings[METER], lambda: now.now, stop)
+    meter = open_source(settings[METER], lambda: at(now.now), stop)
     for _ in now.steps():
-        spools[METER].enqueue(meter.read())
+        spools[METER].enqueue(*meter.read())
         # The source keeps 5 s between two polls; a new one has not polled yet.
-        inverter = open_source(settings[INVERTER], lambda: now.now, stop)
-        spools[INVERTER].enqueue(read_once(inverter))
+        inverter = open_source(settings[INVERTER], lambda: at(now.now), stop)
+        spools[INVERTER].enqueue(*read_once(inverter))
     meter.close()
     for name, spool in spools.items():
         uploader = Uploader(settings[name], spool)
@@ -61,7 +62,7 @@ def read_all(agents: dict[str, EdgeAgent], now: Time) -> None:
         spool.close()
 
 
-def read_once(source: Source) -> dict[str, Any]:
+def read_once(source: Source) -> tuple[Sample, ReadingTime]:
     try:
         return source.read()
     finally:

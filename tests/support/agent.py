@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import config
-from edge_agent.clock import Clock
+from edge_agent.clock import Clock, ReadingTime
 from edge_agent.shared.samples import format_time
 from edge_agent.spool.queue import Spool
 
@@ -48,6 +48,11 @@ def sample(number: int, **changes: Any) -> dict[str, Any]:
 def numbers(stored: Mapping[Any, dict[str, Any]]) -> list[int]:
     """Which of those samples a server has."""
     return sorted(round(sample["pv_power_w"]) for sample in stored.values())
+
+
+def at(ts: datetime) -> ReadingTime:
+    """A time that is trusted."""
+    return ReadingTime(ts, 0.0, "this boot", trusted=True)
 
 
 def left_spool(path: Path) -> Spool:

@@ -11,6 +11,7 @@ from edge_agent import config
 from edge_agent.sources import SourceError
 from edge_agent.sources.p1.meter import P1Source
 from tests.simulators.homewizard import TOKEN, MeterSimulator
+from tests.support.agent import at
 
 NOW = datetime(2026, 11, 21, 14, 0, 0, tzinfo=UTC)
 TELEGRAM = "2026-11-21T15:00:00"  # NOW in Brussels
@@ -56,7 +57,7 @@ def environment(folder: Path, meter: MeterSimulator, ca: Path | None, **more: st
 def source(folder: Path, meter: MeterSimulator, ca: Path | None, **more: str) -> P1Source:
     """A source for this meter, whose clock stands at NOW."""
     settings = config.load(environment(folder, meter, ca, **more))
-    return P1Source(settings, lambda: NOW, Event(), Clock())
+    return P1Source(settings, lambda: at(NOW), Event(), Clock())
 
 
 def refusal(reader: P1Source) -> SourceError:

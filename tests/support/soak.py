@@ -39,7 +39,7 @@ def main() -> None:
     clock = Clock(
         wall=lambda: START + timedelta(seconds=now), boot_s=lambda: now, kernel=lambda: True
     )
-    source = open_source(settings, lambda: clock.reading_time().ts, stop)
+    source = open_source(settings, clock.reading_time, stop)
     uploader = Uploader(settings, spool)
     poller = Poller(settings, source, spool, clock, uploader, Systemd({}), stop, now=lambda: now)
     upload = Loop("upload", uploader.tick, stop)

@@ -13,6 +13,7 @@ from edge_agent.sources.sungrow.link import Pace
 from edge_agent.sources.sungrow.reader import SungrowSource
 from tests.simulators.inverter import InverterSimulator
 from tests.simulators.inverter_words import RECORDINGS, recorded
+from tests.support.agent import at
 
 NOW = datetime(2026, 2, 18, 12, 31, 12, tzinfo=UTC)
 NOON = "noon_charging_exporting"
@@ -56,7 +57,7 @@ def source(
         sungrow_slave_id=1,
         inter_register_delay_ms=delay_ms,
     )
-    made = SungrowSource(settings, lambda: NOW, stop or Event(), pace)
+    made = SungrowSource(settings, lambda: at(NOW), stop or Event(), pace)
     try:
         yield made
     finally:
@@ -66,7 +67,7 @@ def source(
 def failure(source: SungrowSource) -> SourceError:
     """The error that the next poll must end with."""
     try:
-        sample = source.read()
+        sample = source.read()[0]
     except SourceError as error:
         return error
     raise AssertionError(f"a sample came: {sample}")

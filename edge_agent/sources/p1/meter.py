@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from threading import Event
 from typing import Any
 
+from edge_agent.clock import ReadingTime
 from edge_agent.http import Answer, Connection, NoAnswer
 from edge_agent.shared import logs
 from edge_agent.sources import NothingNew, RetryWaits, Sample, SourceError
@@ -32,7 +33,7 @@ class P1Source:
     def __init__(
         self,
         settings: Any,
-        now: Callable[[], datetime],
+        now: Callable[[], ReadingTime],
         stop: Event,
         monotonic: Callable[[], float] = time.monotonic,
     ):
@@ -66,12 +67,13 @@ class P1Source:
         self._warned_of_clock = False
         self._product_known = self._v2  # its certificate says so
 
-    def read(self) -> Sample:
+    def read(self) -> tuple[Sample, ReadingTime]:
         """Ask once; raises NothingNew for a telegram that was taken before, else SourceError."""
         body = self._measurement()
         shown = body.get("timestamp")
         self._refuse_repetition(shown)
-        ts = self._now()
+        taken = self._now()
+        ts = taken.ts
         self._read_telegram()
         try:
             sample = normalize(body, self._names, self._device_id, ts, self._peak_time)
@@ -80,7 +82,7 @@ class P1Source:
         self._check_product()
         self._compare_clocks(shown, ts)
         self._note(shown, sample)
-        return sample
+        return sample, taken
 
     def close(self) -> None:
         """Hang up."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from threading import Event
 from typing import Any
 
+from edge_agent.clock import ReadingTime
 from edge_agent.shared import logs
 from edge_agent.sources import RetryWaits, Sample, SourceError
 from edge_agent.sources.sungrow.link import (
@@ -44,7 +45,7 @@ class SungrowSource:
     def __init__(
         self,
         settings: Any,
-        now: Callable[[], datetime],
+        now: Callable[[], ReadingTime],
         stop: Event,
         pace: Pace = NORMAL,
     ):
@@ -68,26 +69,26 @@ class SungrowSource:
         self._lost: ConnectionLost | None = None
         self._unusable: Counter[str] = Counter()
 
-    def read(self) -> Sample:
+    def read(self) -> tuple[Sample, ReadingTime]:
         """Poll once, at least 5 s after the last time; raises SourceError."""
         try:
             if self._link.begin_poll():
                 self._served.new_connection()
                 self._identified = False
-            sample = self._poll()
+            reading = self._poll()
         except Stopping as error:
             raise SourceError(str(error)) from error
         except ConnectionLost as error:
             raise SourceError(str(error), self._waits.next()) from error
         self._waits.reset()
         self._useless = 0
-        return sample
+        return reading
 
     def close(self) -> None:
         """Hang up."""
         self._link.close()
 
-    def _poll(self) -> Sample:
+    def _poll(self) -> tuple[Sample, ReadingTime]:
         """Read all blocks, the doubtful ones last, and make a sample of what was answered."""
         blocks: dict[int, list[int]] = {}
         doubtful: list[Block] = []
@@ -95,17 +96,17 @@ class SungrowSource:
         self._lost = None
         self._answered = False
         self._read(LIVE, blocks, doubtful)
-        ts = self._now()
+        taken = self._now()
         self._read(OPTIONAL if self._identified else (*OPTIONAL, IDENTITY), blocks, doubtful)
         for block in doubtful:
             if self._link.connected and not self._ask(block, blocks):
                 self._read(FALLBACKS.get(block, ()), blocks, [])
         if doubtful:
             self._link.rest()  # the first block of a poll may have come last
-        normalized = self._normalize(blocks, ts)
+        normalized = self._normalize(blocks, taken.ts)
         self._identify(blocks)
         self._count(normalized)
-        return normalized.sample
+        return normalized.sample, taken
 
     def _normalize(self, blocks: dict[int, list[int]], ts: datetime) -> Normalized:
         try:

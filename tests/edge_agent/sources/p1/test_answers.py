@@ -44,7 +44,7 @@ def test_every_recording_gives_its_sample_or_says_why_not(
         meter.scripted = answer
         reader = source(tmp_path, meter, ca.file if is_v2 else None)
         if "sample" in expected:
-            made = reader.read()
+            made = reader.read()[0]
             assert made == {"device_id": "p1", "ts": "2026-11-21T14:00:00Z", **expected["sample"]}
         else:
             assert expected["reason"] in str(refusal(reader))
@@ -76,7 +76,7 @@ def test_a_body_that_is_no_object_is_no_sample_and_the_next_one_is(v2, body):
     assert "not a JSON object" in str(error)
     assert error.wait_s == 5
     meter.scripted = None
-    assert reader.read()["power_w"] == 77
+    assert reader.read()[0]["power_w"] == 77
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_sick_device_ends_one_request_in_time_and_backs_off(appliances, tmp_pa
         assert error.wait_s == 5
         assert len(meter.requests) == 1
         meter.fault = None
-        assert reader.read()["power_w"] == 77
+        assert reader.read()[0]["power_w"] == 77
         reader.close()
 
 
@@ -144,9 +144,9 @@ def test_a_sick_network_costs_one_reading_on_a_new_connection_and_on_a_kept_one(
                 refusal(reader)
             else:  # counted per connection: a kept one may be past it, or is replaced at once
                 with contextlib.suppress(SourceError):
-                    reader.read()
+                    reader.read()[0]
             way.down = NONE
-            assert reader.read()["power_w"] == 77
+            assert reader.read()[0]["power_w"] == 77
         reader.close()
 
 
@@ -154,7 +154,7 @@ def test_65536_bytes_are_read_and_one_more_is_not(v2):
     meter, reader = v2
     body = json.dumps(BODY).encode()
     meter.scripted = (200, body + b" " * (65_536 - len(body)))
-    assert reader.read()["power_w"] == 77
+    assert reader.read()[0]["power_w"] == 77
     meter.scripted = (200, body + b" " * (65_537 - len(body)))
     assert "not a JSON object" in str(refusal(reader))
 

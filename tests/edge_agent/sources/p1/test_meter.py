@@ -15,7 +15,7 @@ def test_v2_asks_as_documented_over_one_kept_connection(v2):
     meter, reader = v2
     for second in range(5):
         meter.measure.body = {**BODY, "timestamp": f"2026-11-21T15:00:0{second}"}
-        assert reader.read()["power_w"] == 77
+        assert reader.read()[0]["power_w"] == 77
     method, path, headers = meter.requests[0]
     assert (method, path) == ("GET", "/api/measurement")
     assert headers["Authorization"] == f"Bearer {TOKEN}"
@@ -30,7 +30,7 @@ def test_v2_asks_as_documented_over_one_kept_connection(v2):
 
 def test_v1_asks_without_a_token_over_one_kept_connection(v1):
     meter, reader = v1
-    assert [reader.read()["power_w"] for _ in range(3)] == [77] * 3
+    assert [reader.read()[0]["power_w"] for _ in range(3)] == [77] * 3
     assert meter.connections == 1
     paths = [path for _, path, _ in meter.requests]
     data, telegram = "/api/v1/data", "/api/v1/telegram"
@@ -40,10 +40,10 @@ def test_v1_asks_without_a_token_over_one_kept_connection(v1):
 
 def test_a_kept_connection_that_the_device_closed_costs_nothing(v2):
     meter, reader = v2
-    reader.read()
+    reader.read()[0]
     meter.hang_up()
     meter.measure.body = {**BODY, "timestamp": "2026-11-21T15:00:01"}
-    assert reader.read()["power_w"] == 77
+    assert reader.read()[0]["power_w"] == 77
     assert meter.connections == 2
 
 
@@ -52,14 +52,14 @@ def test_failures_wait_longer_and_longer_until_an_answer_comes(v2):
     meter.fault = 503
     assert [refusal(reader).wait_s for _ in range(5)] == [5, 20, 45, 90, 90]
     meter.fault = None
-    reader.read()
+    reader.read()[0]
     meter.fault = "close"
     assert refusal(reader).wait_s == 5
 
 
 def test_nobody_there_is_said_with_host_and_port(tmp_path, v2):
     meter, reader = v2
-    reader.read()
+    reader.read()[0]
     meter.stop()
     error = refusal(reader)
     assert f"127.0.0.1:{meter.port}" in str(error)
@@ -96,32 +96,32 @@ def test_no_power_yet_is_no_sample_and_the_same_telegram_counts_once_it_has(v2):
     assert "no electricity data yet" in str(error)
     assert error.wait_s == 5
     meter.measure.body = BODY
-    assert reader.read()["power_w"] == 77
+    assert reader.read()[0]["power_w"] == 77
 
 
 def test_a_telegram_is_taken_once_and_a_frozen_meter_is_said_to_be_frozen(v2):
     meter, reader = v2
-    reader.read()
+    reader.read()[0]
     with pytest.raises(NothingNew):
-        reader.read()
+        reader.read()[0]
     reader._monotonic.seconds += 60
     with pytest.raises(NothingNew):
-        reader.read()
+        reader.read()[0]
     reader._monotonic.seconds += 1
     error = refusal(reader)
     assert "frozen" in str(error)
     assert TELEGRAM in str(error)
     meter.measure.body = {**BODY, "timestamp": "2026-11-21T15:01:02"}
-    assert reader.read()["power_w"] == 77
+    assert reader.read()[0]["power_w"] == 77
     with pytest.raises(NothingNew):
-        reader.read()
+        reader.read()[0]
 
 
 def test_the_clocks_going_back_are_no_repetition(v2):
     meter, reader = v2
     for told in ("2026-10-25T02:59:59", "2026-10-25T02:00:00", "2026-10-25T02:00:01"):
         meter.measure.body = {**BODY, "timestamp": told}
-        assert reader.read()["power_w"] == 77
+        assert reader.read()[0]["power_w"] == 77
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
@@ -129,7 +129,7 @@ def test_without_timestamps_a_standstill_only_warns_and_only_once(version, reque
     meter, reader = request.getfixturevalue(version)
     meter.measure.body = {"power_w": 77, "active_power_w": 77}
     for _ in range(4):
-        assert reader.read()["power_w"] == 77
+        assert reader.read()[0]["power_w"] == 77
         reader._monotonic.seconds += 59
     assert [record.event for record in caplog.records].count("meter_standstill") == 1
 
@@ -138,7 +138,7 @@ def test_a_clock_that_is_off_is_said_once(v2, caplog):
     meter, reader = v2
     for told in ("2026-11-21T15:00:15", "2026-11-21T15:00:16", "2026-11-21T15:00:20"):
         meter.measure.body = {**BODY, "timestamp": told}
-        reader.read()
+        reader.read()[0]
     (warning,) = [record for record in caplog.records if record.event == "meter_clock"]
     assert warning.fields == {"offset_s": 16}
 
@@ -151,13 +151,13 @@ def test_another_device_on_the_same_paths_is_refused_over_v1(v1):
         assert "HWE-KWH1" in str(error)
         assert error.wait_s == HUMAN_WAIT_S
     meter.device = {}
-    assert reader.read()["power_w"] == 77
+    assert reader.read()[0]["power_w"] == 77
 
 
 def test_proxies_of_the_environment_are_not_asked(v1, monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    assert v1[1].read()["power_w"] == 77
+    assert v1[1].read()[0]["power_w"] == 77
 
 
 def test_the_first_meter_that_answers_well_is_the_only_one_from_then_on(
@@ -172,7 +172,7 @@ def test_the_first_meter_that_answers_well_is_the_only_one_from_then_on(
         refusal(reader)
         assert not pin.exists()  # it does not know our token: maybe it is not ours
         meter.users = {"local/simulator": TOKEN}
-        reader.read()
+        reader.read()[0]
         reader.close()
     assert pin.read_text() == SERIAL + "\n"
     stranger = ca.issue("appliance/p1dongle/5c2fafddeeff")
@@ -181,7 +181,7 @@ def test_the_first_meter_that_answers_well_is_the_only_one_from_then_on(
         assert f"not {SERIAL}" in str(refusal(restarted))
         assert meter.requests == []
         told = source(tmp_path, meter, ca.file, HW_P1_SERIAL="5C2FAFDDEEFF")
-        assert told.read()["power_w"] == 77
+        assert told.read()[0]["power_w"] == 77
         told.close()
     assert pin.read_text() == SERIAL + "\n"
     assert [record.event for record in caplog.records].count("meter_pinned") == 1
@@ -193,7 +193,7 @@ def test_one_running_agent_stays_with_its_meter_where_nothing_can_be_remembered(
     ca, certificate = appliances
     with MeterSimulator(Bodies(BODY), certificate) as meter:
         reader = source(tmp_path / "missing", meter, ca.file)
-        assert reader.read()["power_w"] == 77
+        assert reader.read()[0]["power_w"] == 77
     assert "cannot remember" in caplog.text
     with MeterSimulator(Bodies(BODY), ca.issue("appliance/p1dongle/5c2fafddeeff"), port=meter.port):
         assert f"not {SERIAL}" in str(refusal(reader))

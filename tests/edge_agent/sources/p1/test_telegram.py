@@ -119,7 +119,7 @@ def read(meter, reader, seconds=1):
     """Let the device send its next telegram, and read."""
     reader._monotonic.seconds += seconds
     meter.measure.body = {**meter.measure.body, "timestamp": str(reader._monotonic.seconds)}
-    return reader.read()
+    return reader.read()[0]
 
 
 def asked(meter):

@@ -28,9 +28,9 @@ def _every_log_line(caplog):
 
 def test_a_poll_is_four_reads_and_the_identity_comes_once_per_connection(caplog):
     with inverter() as simulator, source(simulator.port) as made:
-        assert made.read() == SAMPLE
+        assert made.read()[0] == SAMPLE
         assert asked(simulator) == [*POLL, IDENTITY]
-        assert made.read() == SAMPLE
+        assert made.read()[0] == SAMPLE
         assert asked(simulator) == POLL
         assert simulator.connections == 1
     (device,) = events(caplog, "device")
@@ -40,7 +40,7 @@ def test_a_poll_is_four_reads_and_the_identity_comes_once_per_connection(caplog)
 
 def test_only_input_registers_are_read():
     with inverter() as simulator, source(simulator.port) as made:
-        made.read()
+        made.read()[0]
         assert {request.function for request in simulator.requests} == {4}
 
 
@@ -61,9 +61,9 @@ def test_only_input_registers_are_read():
 def test_a_refused_block_is_split_or_left_out_and_remembered(refused, instead, lost):
     with inverter() as simulator, source(simulator.port) as made:
         simulator.refused = [refused]
-        first = made.read()
+        first = made.read()[0]
         asked(simulator)
-        assert made.read() == first
+        assert made.read()[0] == first
         again = asked(simulator)
     assert set(instead) <= set(again)
     assert not [block for block in again if set(range(block[0], sum(block))) & set(refused)], (
@@ -79,11 +79,11 @@ def test_a_refused_block_is_split_or_left_out_and_remembered(refused, instead, l
 def test_a_new_connection_asks_again_for_what_was_refused():
     with inverter() as simulator, source(simulator.port) as made:
         simulator.refused = [range(12999, 13000)]
-        assert made.read()["running_state"] is None
+        assert made.read()[0]["running_state"] is None
         simulator.refused = []
         simulator.cut_all()
         failure(made)
-        assert made.read() == SAMPLE
+        assert made.read()[0] == SAMPLE
 
 
 def test_without_pv_power_the_warning_names_the_register_and_a_new_connection_is_tried():
@@ -94,14 +94,14 @@ def test_without_pv_power_the_warning_names_the_register_and_a_new_connection_is
             assert "total_dc_power at 5016: not served" in str(error)
             assert error.wait_s == wait_s
         simulator.refused = []
-        assert made.read() == SAMPLE
+        assert made.read()[0] == SAMPLE
         assert simulator.connections == 2
 
 
 def test_load_that_is_not_served_does_not_cost_the_sun():
     with inverter() as simulator, source(simulator.port) as made:
         simulator.refused = [range(13007, 13009)]
-        sample = made.read()
+        sample = made.read()[0]
     assert (sample["load_power_w"], sample["pv_power_w"]) == (None, SAMPLE["pv_power_w"])
     assert sample["battery_soc_pct"] == SAMPLE["battery_soc_pct"]
 
@@ -110,21 +110,21 @@ def test_load_that_is_not_served_does_not_cost_the_sun():
 def test_a_busy_dongle_is_asked_once_more_on_the_same_connection(code):
     with inverter() as simulator, source(simulator.port) as made:
         simulator.exceptions = [code]
-        assert made.read() == SAMPLE
+        assert made.read()[0] == SAMPLE
         assert asked(simulator)[:2] == [POLL[0], POLL[0]]
         simulator.exceptions = [0, 0, code, 0, code]
-        assert made.read() == SAMPLE
+        assert made.read()[0] == SAMPLE
         assert simulator.connections == 1
 
 
 def test_a_block_that_stays_busy_is_unknown_this_time_only():
     with inverter() as simulator, source(simulator.port) as made:
         simulator.exceptions = [0, 6, 6]
-        sample = made.read()
+        sample = made.read()[0]
         assert sample["grid_frequency_hz"] is None
         assert sample["battery_power_w"] == SAMPLE["battery_power_w"], "the older figure has it"
         assert sample["load_power_w"] == SAMPLE["load_power_w"]
-        assert made.read() == SAMPLE
+        assert made.read()[0] == SAMPLE
 
 
 def test_a_dongle_that_stays_busy_gives_no_sample_and_keeps_its_connection():
@@ -133,14 +133,14 @@ def test_a_dongle_that_stays_busy_gives_no_sample_and_keeps_its_connection():
         error = failure(made)
         assert "exception 6, device busy" in str(error)
         assert error.wait_s is None
-        assert made.read() == SAMPLE
+        assert made.read()[0] == SAMPLE
         assert simulator.connections == 1
 
 
 def test_a_block_that_is_too_long_for_a_firmware_is_split():
     with inverter() as simulator, source(simulator.port) as made:
         simulator.exceptions = [0, 0, 3]
-        assert made.read()["load_power_w"] == SAMPLE["load_power_w"]
+        assert made.read()[0]["load_power_w"] == SAMPLE["load_power_w"]
         assert asked(simulator)[2:4] == [POLL[2], (12999, 48)]
 
 
@@ -148,7 +148,7 @@ def test_unusable_values_are_logged_the_first_and_the_tenth_time_only(caplog):
     words = words_of(NOON) | {13022: 1001}
     with inverter(words) as simulator, source(simulator.port) as made:
         for _ in range(11):
-            assert made.read()["battery_soc_pct"] is None
+            assert made.read()[0]["battery_soc_pct"] is None
     told = [record.fields for record in events(caplog, "value_unusable")]
     assert [(fields["register"], fields["count"]) for fields in told] == [
         ("battery_soc", 1),
@@ -159,6 +159,6 @@ def test_unusable_values_are_logged_the_first_and_the_tenth_time_only(caplog):
 def test_an_inverter_of_another_kind_or_without_a_name_is_read_all_the_same(caplog):
     words = words_of(NOON) | dict.fromkeys(range(4989, 4999), 0) | {4999: 0x0E00}
     with inverter(words) as simulator, source(simulator.port) as made:
-        assert made.read() == SAMPLE
+        assert made.read()[0] == SAMPLE
     (device,) = events(caplog, "device")
     assert "unknown type 3584, serial number unknown" in device.getMessage()
