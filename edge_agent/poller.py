@@ -3,12 +3,12 @@
 import logging
 import math
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from threading import Event
 from time import monotonic
 from typing import Any
 
-from edge_agent.clock import NEVER_TAKEN, TICK, Clock, read_wall
+from edge_agent.clock import NEVER_TAKEN, TICK, Clock
 from edge_agent.health import HealthFile, Systemd
 from edge_agent.shared import logs
 from edge_agent.shared.loops import Fatal
@@ -155,7 +155,7 @@ class Poller:
             logs.event(log, logging.INFO, "poll_recovered", "the device answers again")
         self.error = None
         self._logged.clear()
-        self._last_poll = read_wall()
+        self._last_poll = datetime.now(UTC)
         logs.event(log, logging.DEBUG, "poll_ok", msg, **fields)
 
     def _fail(self, cause: str) -> None:

@@ -9,15 +9,23 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edge_agent.spool.errors import SpoolCorrupt, SpoolError, SpoolFull, named, named_errors
 from edge_agent.spool.folder import create_file, log_of, sync_directory
+from edge_agent.spool.memory import Changes
 from edge_agent.spool.pages import is_log_damaged
 from edge_agent.spool.row import COLUMNS, Row, checksum, make_row, unplaced
-from edge_agent.spool.tables import SCHEMA, boot_crc, last_id, load_boots, load_counters, status_of
+from edge_agent.spool.tables import (
+    SCHEMA,
+    boot_crc,
+    last_id,
+    load_boots,
+    load_counters,
+    oldest_of,
+    status_of,
+)
 
 PAGE_BYTES = 1024  # a third of the bytes written per reading with 4096: what wears out a card
 LOG_PAGES = 1600  # then it is moved into the file; it keeps its length and is overwritten in place
@@ -25,18 +33,6 @@ CHECKED_MB = 64  # a larger file is not read from end to end before work starts
 FULL = 0.97  # the rest is kept for confirming and setting aside
 UNMEASURED_ROWS = 20  # the fill is asked for after so many, and always when it is high
 REASON_CHARS = 500
-
-
-@dataclass
-class Changes:
-    """What is to be written besides new rows."""
-
-    endings: dict[int, str | None] = field(default_factory=dict)  # id -> why refused, None: done
-    refused: list[tuple[Row, str]] = field(default_factory=list)  # before they reached the disk
-    boots: dict[str, int] = field(default_factory=dict)
-    newest_ts: str | None = None
-    meta: dict[str, str] = field(default_factory=dict)
-    dropped: int = 0
 
 
 class SpoolFile:
@@ -232,10 +228,15 @@ class SpoolFile:
             return self.rows(f"{sendable} DESC LIMIT ?", limit)[::-1]
         return self.rows(f"{sendable} LIMIT ?", limit)
 
-    def status(self, rejected: bool = True) -> dict[str, Any]:
-        """What `--spool` prints; without the rejected readings it takes no time."""
+    def status(self) -> dict[str, Any]:
+        """What `--spool` prints."""
         with named_errors(self.path):
-            return status_of(self.db, self.counters, self.boots, rejected)
+            return status_of(self.db, self.counters, self.boots)
+
+    def oldest_ts(self) -> str | None:
+        """The time of the reading that waits longest."""
+        with named_errors(self.path):
+            return oldest_of(self.db, self.boots)
 
     def meta(self, key: str) -> str | None:
         """A remembered text."""

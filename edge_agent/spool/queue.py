@@ -11,14 +11,13 @@ import json
 import logging
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from edge_agent.clock import TICK, ReadingTime
 from edge_agent.shared.logs import event
@@ -26,14 +25,14 @@ from edge_agent.shared.samples import format_time, parse_time
 from edge_agent.spool import boots
 from edge_agent.spool.disk import Disk
 from edge_agent.spool.errors import SpoolBroken, SpoolError, SpoolLocked
-from edge_agent.spool.file import Changes, SpoolFile
+from edge_agent.spool.file import SpoolFile
 from edge_agent.spool.folder import lock, make_folder, retry_request
-from edge_agent.spool.row import DAMAGED, EPOCH, Row, make_row, unplaced
-from edge_agent.spool.tables import empty_status
+from edge_agent.spool.memory import Changes, Memory
+from edge_agent.spool.row import DAMAGED, EPOCH, Entry, Row, make_row, unplaced
+from edge_agent.spool.tables import STATUS
 
 __all__ = ["Entry", "Spool", "SpoolBroken", "SpoolError", "SpoolLocked"]
 
-MEMORY_SAMPLES = 7200  # two hours of the fastest polling
 INSERT_ROWS = 500  # at most so many in one transaction, so that the log stays small
 MAINTENANCE_S = 0.3  # with each reading, so that polling stays in time
 FIRST_MAINTENANCE_S = 5.0
@@ -41,18 +40,6 @@ UNSENDABLE_BATCHES = 10  # of damaged or foreign readings in a row, set aside in
 TRUSTED = ReadingTime(EPOCH, 0.0, "", trusted=True)  # as the sample says
 
 log = logging.getLogger(__name__)
-
-
-class Entry(NamedTuple):
-    """A reading to be sent, as JSON, and the id that confirms it."""
-
-    id: int
-    payload: bytes
-
-    @property
-    def sample(self) -> dict[str, Any]:
-        """The reading itself."""
-        return json.loads(self.payload)
 
 
 class Spool:
@@ -77,9 +64,10 @@ class Spool:
         self._mark = b'"device_id":%b' % json.dumps(device_id).encode() if device_id else b""
         self._retry_request = retry_request(self.path)
         self._mutex = threading.Lock()
-        self._waiting: deque[Row] = deque()  # not on disk yet, under negative ids
-        self._given_ids = self._dropped = 0
-        self._changes = Changes()
+        self._memory = Memory()
+        self._given_ids = 0
+        self._oldest_ts: str | None = None
+        self._oldest_known = False
         self._taken_back: set[int] = set()  # ids whose refusal is out of date
         self._highest_id = 0  # that was ever peeked
         make_folder(self.path)
@@ -103,12 +91,13 @@ class Spool:
                 boot_id, self.is_placed = unplaced(boot_id, self._boots), False
             row = make_row(self._given_ids - 1, sample, boot_id, taken.boot_s, held)
             self._given_ids = row.id
-            self._waiting.append(row)
+            self._memory.rows.append(row)
             written = self._flush()
-            if len(self._waiting) > MEMORY_SAMPLES:
-                self._drop_oldest()
+            if not written:
+                self._memory.drop_oldest()
             if self._disk.maintain(MAINTENANCE_S):
-                self.is_placed = False  # salvage brings back held readings
+                self.is_placed = self._oldest_known = False  # salvage brings back held readings
+            self._oldest_known &= self._oldest_ts is not None
             since = self._disk.failing_since
             if since is not None and monotonic() - since > self._patience_s:
                 raise SpoolBroken(f"{self.path} could not be used for {self._patience_s:.0f} s")
@@ -119,9 +108,8 @@ class Spool:
         with self._mutex:
             self._flush()
             rows = self._queued_on_disk(limit, newest)
-            if self._waiting:
-                memory = [row.placed(self._boots) for row in self._waiting]
-                rows += [row for row in memory if not row.held]
+            if self._memory.rows:
+                rows += self._memory.sendable(self._boots)
             rows = rows[-limit:] if newest else rows[:limit]
             if rows:
                 self._taken_back.difference_update(row.id for row in rows)
@@ -143,7 +131,7 @@ class Spool:
         """Bring what was set aside back into the queue; returns how many, None: not now."""
         with self._mutex:
             self._flush()
-            self.is_placed = False
+            self.is_placed = self._oldest_known = False
             count = self._ask(None, SpoolFile.retry)
         if count is not None:
             with suppress(OSError):
@@ -159,14 +147,13 @@ class Spool:
         with self._mutex:
             self._flush()
             found = self._ask(None, boots.held_boots)
-            memory = [(row.boot_id, row.boot_s, row.boot_s) for row in self._waiting if row.held]
-            known = self._boots
-            held = [boot for boot in (*(found or ()), *memory) if boot[0] not in known]
-            began = boots.began(held, now, self._newest_ts())
+            known, waiting = self._boots, self._memory.held_boots()
+            held = [boot for boot in (*(found or ()), *waiting) if boot[0] not in known]
+            began = boots.began(held, now, self.newest_ts())
             new = {boot_id: us for boot_id, us in began.items() if boot_id not in known}
             if new:
-                self._changes.boots |= new
-                self._changes.newest_ts = format_time(now.ts - TICK)
+                self._memory.changes.boots |= new
+                self._memory.changes.newest_ts = format_time(now.ts - TICK)
                 self._flush()
             self.is_placed = found is not None
             if held:
@@ -181,56 +168,57 @@ class Spool:
         """
         with self._mutex:
             self._flush()
-            self.is_placed = False
+            self.is_placed = self._oldest_known = False
             ids = self._ask(None, boots.take_back, later_than, newest, urgent=True)
-            if ids is None:
-                return None
-            self._taken_back.update(id_ for id_ in ids if id_ <= self._highest_id)
-            return len(ids)
+            self._taken_back.update(id_ for id_ in ids or () if id_ <= self._highest_id)
+            return None if ids is None else len(ids)
 
     def knows_boot(self, boot_id: str) -> bool:
         """Whether the time was ever trusted in this boot."""
-        with self._mutex:
-            return boot_id in self._boots
+        return boot_id in self._boots
 
     def status(self) -> dict[str, Any]:
         """What `--spool` prints, and what only memory knows."""
-        return self._status(rejected=True)
+        with self._mutex:
+            self._flush()
+            return self._with_memory(self._ask(self._seen(), SpoolFile.status))
 
     def counts(self) -> dict[str, Any]:
         """The status without the readings that were set aside, which takes no time."""
-        return self._status(rejected=False)
-
-    def _status(self, rejected: bool) -> dict[str, Any]:
         with self._mutex:
             self._flush()
-            changes, unknown = self._changes, empty_status(self._disk.counters)
-            status = self._ask(unknown, SpoolFile.status, rejected)
-            status["dropped"] += changes.dropped
-            status["set_aside"] += len(changes.refused)
-            in_memory = len(self._waiting) - len(changes.endings)
-            status["pending"] = max(0, status["pending"] + in_memory)
-            status["oldest_ts"] = status["oldest_ts"] or next((r.ts for r in self._waiting), None)
-            return status
+            if not self._oldest_known:
+                self._oldest_ts = self._ask(None, SpoolFile.oldest_ts)
+                self._oldest_known = True
+            return self._with_memory(self._seen() | {"oldest_ts": self._oldest_ts})
+
+    def _seen(self) -> dict[str, Any]:
+        counters = self._disk.counters
+        return {name: counters[name] for name in STATUS} | {"oldest_ts": None, "rejected": []}
+
+    def _with_memory(self, status: dict[str, Any]) -> dict[str, Any]:
+        changes, waiting = self._memory.changes, self._memory.rows
+        status["dropped"] += changes.dropped
+        status["set_aside"] += len(changes.refused)
+        in_memory = len(waiting) - len(changes.endings)
+        status["pending"] = max(0, status["pending"] + in_memory)
+        status["oldest_ts"] = status["oldest_ts"] or next((row.ts for row in waiting), None)
+        return status
 
     def newest_ts(self) -> datetime | None:
         """The latest time of any reading ever stored here, but for what was taken back."""
-        with self._mutex:
-            return self._newest_ts()
-
-    def _newest_ts(self) -> datetime | None:
         newest = self._disk.counters["newest_ts"]
         return parse_time(newest) if newest else None
 
     def meta(self, key: str) -> str | None:
         """A text remembered with `set_meta`."""
         with self._mutex:
-            return self._changes.meta.get(key) or self._ask(None, SpoolFile.meta, key)
+            return self._memory.changes.meta.get(key) or self._ask(None, SpoolFile.meta, key)
 
     def set_meta(self, key: str, value: str) -> None:
         """Remember a text beside the readings."""
         with self._mutex:
-            self._changes.meta[key] = value
+            self._memory.changes.meta[key] = value
             self._flush()
 
     def close(self) -> None:
@@ -245,12 +233,13 @@ class Spool:
     @property
     def _boots(self) -> dict[str, int]:
         """When boots began, as far as that is known."""
-        return self._disk.boots | self._changes.boots if self._changes.boots else self._disk.boots
+        new = self._memory.changes.boots
+        return self._disk.boots | new if new else self._disk.boots
 
     def _queued_on_disk(self, limit: int, newest: bool) -> list[Row]:
         """Rows to send; damaged and foreign ones are set aside on the way."""
         for _ in range(UNSENDABLE_BATCHES):
-            endings = self._changes.endings
+            endings = self._memory.changes.endings
             found = self._ask([], SpoolFile.queued, limit + len(endings), newest)
             rows = [row for row in found if row.id not in endings] if endings else found
             unsendable = {row.id: why for row in rows if (why := self._why_unsendable(row))}
@@ -270,30 +259,25 @@ class Spool:
         return f"of device {row.sample.get('device_id')}, while DEVICE_ID is {self._device_id}"
 
     def _end(self, endings: dict[int, str | None]) -> None:
-        """A reading that moved to the disk since it was peeked stays, and is sent again."""
         with self._mutex:
-            if any(id_ < 0 for id_ in endings):
-                ended = [row.placed(self._boots) for row in self._waiting if row.id in endings]
-                self._waiting = deque(row for row in self._waiting if row.id not in endings)
-                refused = [(row, endings[row.id]) for row in ended if endings[row.id] is not None]
-                self._changes.refused += refused
-            self._changes.endings |= {id_: why for id_, why in endings.items() if id_ > 0}
+            self._memory.end(endings, self._boots)
             self._flush()
 
     def _flush(self) -> bool:
         """Bring the file up to date with memory; False if it cannot be now."""
-        changes = self._changes
+        changes, waiting = self._memory.changes, self._memory.rows
         urgent = bool(changes.endings or changes.refused or changes.boots)
         try:
             if urgent or changes.meta or changes.dropped:
                 self._disk.run(SpoolFile.apply, changes, urgent=urgent)
-                self._changes = Changes()
+                self._memory.changes = Changes()
+                self._oldest_known = False
             some = 1 if self.trouble else INSERT_ROWS  # no use trying many before one goes in
-            while self._waiting:
-                rows = list(islice(self._waiting, some))
+            while waiting:
+                rows = list(islice(waiting, some))
                 self._disk.run(SpoolFile.insert, rows)
                 for _ in rows:
-                    self._waiting.popleft()
+                    waiting.popleft()
                 some = INSERT_ROWS
         except SpoolError as error:
             if not self.trouble:
@@ -304,14 +288,6 @@ class Spool:
             event(log, logging.WARNING, "spool_recovered", "the spool is written again")
         self.trouble = None
         return True
-
-    def _drop_oldest(self) -> None:
-        self._waiting.popleft()
-        self._changes.dropped += 1
-        self._dropped += 1
-        if self._dropped % 100 == 1:
-            msg = "memory is full too: the oldest reading that was never stored is gone"
-            event(log, logging.ERROR, "spool_dropped", msg, dropped=self._dropped)
 
     def _ask(
         self, default: Any, action: Callable[..., Any], *values: Any, urgent: bool = False

@@ -57,6 +57,18 @@ class Row(NamedTuple):
         return make_row(self.id, self.sample | {"ts": ts}, self.boot_id, self.boot_s)
 
 
+class Entry(NamedTuple):
+    """A reading to be sent, as JSON, and the id that confirms it."""
+
+    id: int
+    payload: bytes
+
+    @property
+    def sample(self) -> dict[str, Any]:
+        """The reading itself."""
+        return json.loads(self.payload)
+
+
 def checksum(
     ts: str, boot_id: str, boot_s: float, held: int, note: str | None, payload: bytes
 ) -> int:

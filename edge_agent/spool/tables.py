@@ -103,21 +103,20 @@ def empty_status(counters: dict[str, Any] = COUNTERS) -> dict[str, Any]:
 
 
 def status_of(
-    db: sqlite3.Connection, counters: dict[str, Any], boots: dict[str, int], rejected: bool = True
+    db: sqlite3.Connection, counters: dict[str, Any], boots: dict[str, int]
 ) -> dict[str, Any]:
-    """What `--spool` prints: the set-aside readings newest first, a damaged one as its text.
+    """What `--spool` prints: the set-aside readings newest first, a damaged one as its text."""
+    aside = db.execute(
+        f"SELECT reason, {COLUMNS} FROM set_aside ORDER BY number DESC LIMIT ?",  # noqa: S608
+        (SHOWN_REJECTED,),
+    )
+    rows = [(reason, Row(*values)) for reason, *values in aside]
+    rejected = [{"ts": row.ts, "reason": why, "sample": row.shown} for why, row in rows]
+    return empty_status(counters) | {"oldest_ts": oldest_of(db, boots), "rejected": rejected}
 
-    Of a reading without a time `oldest_ts` is what its clock said.
-    """
-    status = empty_status(counters)
-    for values in db.execute(f"SELECT {COLUMNS} FROM samples ORDER BY id LIMIT 1"):  # noqa: S608
-        row = Row(*values)
-        status["oldest_ts"] = row.placed(boots).ts if row.held and row.good else row.ts
-    if rejected:
-        aside = db.execute(
-            f"SELECT reason, {COLUMNS} FROM set_aside ORDER BY number DESC LIMIT ?",  # noqa: S608
-            (SHOWN_REJECTED,),
-        )
-        rows = [(reason, Row(*values)) for reason, *values in aside]
-        status["rejected"] = [{"ts": r.ts, "reason": why, "sample": r.shown} for why, r in rows]
-    return status
+
+def oldest_of(db: sqlite3.Connection, boots: dict[str, int]) -> str | None:
+    """The time of the first reading; of one without a time, what its clock said."""
+    found = db.execute(f"SELECT {COLUMNS} FROM samples ORDER BY id LIMIT 1").fetchall()  # noqa: S608
+    row = Row(*found[0]) if found else None
+    return row and (row.placed(boots).ts if row.held and row.good else row.ts)

@@ -5,7 +5,7 @@ import os
 import time
 from collections import Counter
 
-from edge_agent.spool import queue as spool_module
+from edge_agent.spool.memory import MEMORY_SAMPLES
 from edge_agent.spool.queue import Spool
 from tests.support.readings import meter_reading, reading
 
@@ -204,12 +204,12 @@ def test_memory_holds_two_hours_and_counts_what_it_must_drop(small_disk, caplog)
     n = 0
     while spool.enqueue(reading(n)):
         n += 1
-    for m in range(n + 1, n + spool_module.MEMORY_SAMPLES + 3):
+    for m in range(n + 1, n + MEMORY_SAMPLES + 3):
         spool.enqueue(reading(m))
     (small_disk / "junk").unlink()
     assert spool.enqueue(reading(99999))
     status = spool.status()
     assert status["dropped"] == 3
     left = numbers(spool.peek(10**5))
-    assert left == [*range(n), *range(n + 3, n + spool_module.MEMORY_SAMPLES + 3), 99999]
+    assert left == [*range(n), *range(n + 3, n + MEMORY_SAMPLES + 3), 99999]
     spool.close()
