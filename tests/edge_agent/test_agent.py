@@ -148,7 +148,9 @@ def test_in_every_state_it_is_out_within_12_seconds_with_its_spool_intact(tmp_pa
             agent.launch()
             running.append((agent, meter, server, fault, reply))
         for _, meter, server, fault, _ in running:
-            wait_until(lambda m=meter: m.measure.served >= 2, 20, "polls")
+            wait_until(
+                lambda m=meter: m.measure.served >= 3, 20, "polls, and the telegram with the second"
+            )
             wait_until(lambda s=server: s.requests, 20, "uploads")
             meter.fault = fault
         time.sleep(1.5)
