@@ -26,7 +26,7 @@ class Site:
         self.settings = settings(
             folder, VPS_INGEST_URL=server.url, VPS_CA_FILE=ca.file, **({"BATCH_SIZE": 10} | changes)
         )
-        self.spool = Spool(self.settings.spool_path)
+        self.spool = Spool(self.settings.spool_path, device_id=self.settings.device_id)
         self.heard = []
         self.report = {}
         self.uploader = Uploader(

@@ -142,7 +142,7 @@ def test_samples_of_another_device_are_set_aside_before_anything_is_sent(site, s
     assert one.drain() == 10
     one.check_ledger()
     assert {s["device_id"] for request in server.requests for s in request.samples} == {"house"}
-    reason = "it is of the device roof, and this agent's DEVICE_ID is another"
+    reason = "of device roof, while DEVICE_ID is house"
     assert one.aside == dict.fromkeys(range(1, 15, 2), reason)
 
 

@@ -69,6 +69,7 @@ class Machine:
             f"--directory={self.root}",
             "--machine=sunspool-test",
             "--resolv-conf=copy-host",
+            "--system-call-filter=clock_adjtime",  # the agent asks whether the clock is set
         ]
         command += [f"--network-namespace-path=/run/netns/{self.network.name}", "--console=pipe"]
         archives = CACHE / f"{self.suite}-packages"

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from edge_agent.clock import is_set_by_kernel
 from tests.systemd.booted.installation import (
     AGENT,
     CA,
@@ -33,6 +34,13 @@ def test_what_is_killed_comes_back(site, unit):
     site.wait_for_another(unit, pid)
     site.wait_for_news("roof")
     assert site.failed_units() == ""
+
+
+def test_the_agents_unit_lets_it_ask_the_kernel_whether_the_clock_is_set(site):
+    if is_set_by_kernel():
+        pytest.skip("this machine's clock is set: the agent has nothing to say")
+    journal = site.ask(f"journalctl -u {AGENT} --no-pager -o cat")
+    assert "nothing has set the clock yet" in journal
 
 
 def test_a_worker_that_is_killed_comes_back(site):
