@@ -66,7 +66,7 @@ def test_a_week_with_a_dongle_that_does_all_of_it_has_no_false_reading(days, eve
         while week.now < START + timedelta(days=days):
             dongle.turn()
             try:
-                sample = made.read()
+                sample = made.read()[0]
             except SourceError:
                 lost += 1
             else:

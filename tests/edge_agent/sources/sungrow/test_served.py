@@ -58,13 +58,8 @@ def test_an_exception_whose_length_says_2_is_an_ordinary_one(refused):
         served = asked(simulator)
     with inverter() as simulator, source(simulator.port) as made:
         simulator.refused = [refused]
-<<<<<<< HEAD
         simulator.garble = shorten_exceptions
-        assert (made.read(), made.read()) == ordinary
-=======
-        simulator.garble = short
         assert (made.read()[0], made.read()[0]) == ordinary
->>>>>>> 4a720d7 (Hand a reading over with its time, and the spool's work without callbacks)
         assert asked(simulator) == served
         assert simulator.connections == 1
 
