@@ -103,7 +103,7 @@ def test_the_command_misbehaves_as_it_is_told():
                 with contextlib.suppress(ConnectionResetError):
                     assert connection.recv(99) == b"", "it hangs up"
             with source(port) as made:
-                sample = made.read()
+                sample = made.read()[0]
             assert sample["battery_soc_pct"] is sample["load_power_w"] is None, (
                 "the second has none"
             )
@@ -117,5 +117,5 @@ def test_a_dongle_that_misbehaves_by_itself_is_read_on(words):
     with InverterSimulator(dongle) as simulator:
         dongle.take(simulator)
         with source(simulator.port) as made:
-            samples = [made.read() for _ in range(10)]
+            samples = [made.read()[0] for _ in range(10)]
     assert {sample["pv_power_w"] for sample in samples} == {samples[0]["pv_power_w"]}
