@@ -176,8 +176,8 @@ FAULT_STATES = {
 def format_alarms(words: Mapping[int, int | None]) -> str | None:
     """The set bits that have a name, as `13049.30 13065.14`; "" = none, None = nothing was read."""
     known = {word: bits for word, bits in words.items() if bits not in (None, NOT_AVAILABLE)}
-    if not known:
-        return None
+    if not any(known.values()):
+        return "" if known else None
     text = ""
     for word, bit in sorted(ALARMS):
         if known.get(word, 0) >> bit & 1:

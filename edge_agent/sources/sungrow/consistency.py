@@ -5,7 +5,8 @@ register its firmware does not serve, now and then nearly a whole block. Such a 
 reading. What gives it away is what cannot be 0 at the same time. Figures are from real dumps.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 
 from edge_agent.shared.alarms import NOT_AVAILABLE
 from edge_agent.sources.sungrow.reading import Blocks, Reading
@@ -30,14 +31,16 @@ BATTERY = (
 STRINGS = ("mppt1_voltage", "mppt1_current", "mppt2_voltage", "mppt2_current")
 
 
-def believed_blocks(blocks: Blocks) -> dict[int, list[int]]:
-    """The blocks without those that are nothing but zeros around a few words."""
+def believed(blocks: Blocks) -> Reading:
+    """What was read, without the blocks that are nothing but zeros around a few words."""
     whole = Reading(blocks)
-    return {
-        start: list(words)
+    lost = _grid_lost(whole)
+    kept = {
+        start: words
         for start, words in blocks.items()
-        if not _stutters(start, words) and not (_holds_grid(start, words) and _grid_lost(whole))
+        if not _stutters(start, words) and not (lost and _holds(PHASE_VOLTAGE, start, words))
     }
+    return whole if len(kept) == len(blocks) else Reading(kept)
 
 
 def contradicted(reading: Reading) -> set[str]:
@@ -45,18 +48,23 @@ def contradicted(reading: Reading) -> set[str]:
     return {*_grid_side(reading), *_battery(reading), *_solar(reading)}
 
 
-def _stutters(start: int, words: list[int]) -> bool:
+def _stutters(start: int, words: Sequence[int]) -> bool:
     """Whether all lifetime counters of a block are 0, or all of a block that never is."""
-    counters = [place - start for place in NEVER_ZERO if 0 <= place - start < len(words) - 1]
-    zero = not any(words[place] or words[place + 1] for place in counters)
+    counters = _counters(start, len(words))
     if len(counters) >= 3:  # fewer may be those of a battery that is not there
-        return zero
-    never = counters or _holds_grid(start, words)
-    return bool(never) and not any(words)
+        return not any(words[place] or words[place + 1] for place in counters)
+    never_zero = counters or _holds(PHASE_VOLTAGE, start, words)
+    return bool(never_zero) and not any(words)
 
 
-def _holds_grid(start: int, words: list[int]) -> bool:
-    return start <= PHASE_VOLTAGE < start + len(words)
+@cache
+def _counters(start: int, count: int) -> tuple[int, ...]:
+    """Where in a block the lifetime counters lie."""
+    return tuple(place - start for place in NEVER_ZERO if 0 <= place - start < count - 1)
+
+
+def _holds(address: int, start: int, words: Sequence[int]) -> bool:
+    return start <= address < start + len(words)
 
 
 def _grid_lost(whole: Reading) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from edge_agent.shared.alarms import ALARM_WORDS, format_alarms
 from edge_agent.shared.samples import SUNGROW, format_time
-from edge_agent.sources.sungrow.consistency import believed_blocks, contradicted
+from edge_agent.sources.sungrow.consistency import believed, contradicted
 from edge_agent.sources.sungrow.reading import Blocks, Reading
 
 _FIELDS = {field.name: field for field in SUNGROW.fields}
@@ -58,9 +58,9 @@ class Normalized:
 
 def normalize(blocks: Blocks, device_id: str, ts: datetime) -> Normalized:
     """Make a sample of what was read at ts; raises NoPower without PV power."""
-    believed = believed_blocks(blocks)
-    values = _Values(Reading(believed))
-    for start in blocks.keys() - believed.keys():
+    values = _Values(believed(blocks))
+    dropped = blocks.keys() - values.reading.starts
+    for start in dropped:
         values.unusable[f"all of {start} to {start + len(blocks[start]) - 1}"] = [0]
     sample: dict[str, Any] = {"device_id": device_id, "ts": format_time(ts), "sample_count": 1}
     for field, register in SOURCES.items():
@@ -71,7 +71,7 @@ def normalize(blocks: Blocks, device_id: str, ts: datetime) -> Normalized:
         coarse = values.value("battery_capacity_coarse", "battery_capacity_kwh")
         sample["battery_capacity_kwh"] = coarse
     sample["alarms"] = format_alarms({word: values.reading.raw(word, 2) for word in ALARM_WORDS})
-    if sample["alarms"] == "" and len(believed) < len(blocks):
+    if sample["alarms"] == "" and dropped:
         sample["alarms"] = None  # zeros again, in a poll of zeros that are no readings
     if sample["pv_power_w"] is None:
         words = values.reading.words("total_dc_power")
@@ -90,14 +90,15 @@ class _Values:
 
     def value(self, register: str, field: str) -> float | None:
         """A register in the field's range; noted if it was served and cannot be used."""
-        words = self.reading.words(register)
-        if words is None:
-            return None
         value, contract = self.reading.number(register), _FIELDS[field]
-        if register in self.contradicted or (value == 0 and field in _NEVER_ZERO):
-            value = None
-        if value is None or not contract.low <= value <= contract.high:
-            self.unusable[register] = words
+        if (
+            value is None
+            or register in self.contradicted
+            or not contract.low <= value <= contract.high
+            or (value == 0 and field in _NEVER_ZERO)
+        ):
+            if words := self.reading.words(register):
+                self.unusable[register] = words
             return None
         return value
 

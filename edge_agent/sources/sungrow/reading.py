@@ -15,21 +15,23 @@ class Reading:
     def __init__(self, blocks: Blocks):
         self._blocks = blocks
         self._words: dict[int, int] = {}
+        self._numbers: dict[str, float | None] = {}
         for start, words in blocks.items():
-            self._words.update(enumerate(words, start))
+            self._words.update(zip(range(start, start + len(words)), words, strict=True))
 
     def number(self, name: str) -> float | None:
         """A register in its unit; None if it was not served, says so, or is not plausible."""
-        register = _REGISTERS[name]
-        raw = self.raw(register.address, register.type.words)
-        return None if raw is None else decode(register, raw)
+        if name not in self._numbers:
+            register = _REGISTERS[name]
+            raw = self.raw(register.address, register.type.words)
+            self._numbers[name] = None if raw is None else decode(register, raw)
+        return self._numbers[name]
 
     def words(self, name: str) -> list[int] | None:
         """The words of a register as they came; None if they were not read."""
         register = _REGISTERS[name]
-        places = range(register.address, register.address + register.type.words)
-        words = [self._words[place] for place in places if place in self._words]
-        return words if len(words) == len(places) else None
+        raw = self.raw(register.address, register.type.words)
+        return None if raw is None else [raw >> 16 * n & 0xFFFF for n in range(register.type.words)]
 
     def raw(self, address: int, count: int) -> int | None:
         """One or two words as one number, the low word first; None if they were not read."""
@@ -38,6 +40,11 @@ class Reading:
             return low
         high = self._words.get(address + 1)
         return None if high is None else low | high << 16
+
+    @property
+    def starts(self) -> set[int]:
+        """The first addresses of its blocks."""
+        return set(self._blocks)
 
     def in_one_reply(self, *names: str) -> bool:
         """Whether one reply brought all these registers."""
@@ -56,5 +63,5 @@ def decode(register: Register, raw: int) -> float | None:
     if raw > sentinel and register.type.signed:
         raw -= (sentinel + 1) * 2
     # Divided, not multiplied: 7758 / 10 is 775.8, and 7758 * 0.1 is 775.8000000000001.
-    value = raw * register.scale if register.scale >= 1 else raw / round(1 / register.scale)
+    value = raw if register.scale == 1 else raw / round(1 / register.scale)
     return value if register.low <= value <= register.high else None
