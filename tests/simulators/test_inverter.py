@@ -37,7 +37,7 @@ def test_what_the_agent_reads_is_what_the_house_does(house, words):
     with InverterSimulator(lambda: words.at(moment)) as simulator, source(simulator.port) as made:
         for _ in range(48):
             moment += timedelta(minutes=37)
-            sample, now = made.read(), house.at(moment)
+            sample, now = made.read()[0], house.at(moment)
             assert sample["pv_power_w"] == pytest.approx(now.pv_w, abs=1)
             assert sample["battery_power_w"] == pytest.approx(now.battery_w, abs=1)
             assert sample["load_power_w"] == pytest.approx(now.load_w, abs=1)
