@@ -3,9 +3,11 @@
 import argparse
 import signal
 import sys
+import webbrowser
 from pathlib import Path
 
 from scripts.demonstration.house import House
+from scripts.demonstration.past import Past
 from scripts.demonstration.screen import watch
 from scripts.demonstration.workplace import KeepRefused, workplace
 from tests.support.servers import ServerFailed
@@ -19,7 +21,9 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        with workplace(options.keep) as folder, House(folder) as house:
+        with workplace(options.keep) as folder, House(folder) as house, Past(house):
+            if options.open:
+                webbrowser.open(house.page)
             watch(house, options.seconds)
         if options.keep:
             print(f"The data is kept in {options.keep}")
@@ -50,6 +54,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=_seconds, help="end by itself after so long")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the data in DIR")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
     return parser.parse_args()
 
 

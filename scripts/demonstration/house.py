@@ -4,7 +4,6 @@ import secrets
 import shlex
 import ssl
 from contextlib import suppress
-from datetime import UTC, datetime, time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -59,11 +58,9 @@ class House:
         self.api = Api(self.folder / "api", self._api_settings(), self.ca.issue("server"))
         self._begin("the API", [self.api])
         _say(f"API         {self.api.url}")
-        noon = datetime.combine(datetime.now(ZONE), time(13), ZONE).astimezone(UTC)
-        when = ["--start", noon.isoformat()]
         certificates = str(self.folder / "meter-tls")
-        self.inverter = Simulator(self.folder / "inverter", "inverter", *when)
-        self.meter = Simulator(self.folder / "meter", "meter", "--folder", certificates, *when)
+        self.inverter = Simulator(self.folder / "inverter", "inverter")
+        self.meter = Simulator(self.folder / "meter", "meter", "--folder", certificates)
         self._begin("the simulated devices", [self.inverter, self.meter])
         _say(f"inverter    127.0.0.1:{self.inverter.told['port']}  (simulated, Modbus TCP)")
         _say(f"P1 meter    127.0.0.1:{self.meter.told['port']}  (simulated, HTTPS)")
@@ -144,6 +141,11 @@ class House:
             for server in stage:
                 with suppress(ServerFailed):  # it was killed then
                     server.stop()
+
+    @property
+    def page(self) -> str:
+        """The address of the page."""
+        return f"{self.api.url}/ui/"
 
     def trusting(self) -> ssl.SSLContext:
         """For a client that trusts this demo's CA."""

@@ -34,6 +34,7 @@ def watch(house: House, seconds: float | None) -> None:
         if not told and all(shown.values()) and read_back(house):
             told = True
             print_curl_lines(house)
+            print_page(house)
         time.sleep(LOOK_S if end is None else max(0, min(LOOK_S, end - time.monotonic())))
     if not told:
         silent = [name for name, count in shown.items() if not count]
@@ -158,3 +159,14 @@ def print_curl_lines(house: House) -> None:
     for path in paths:
         print(house.curl(path))
     print(house.curl("/health", token=False) + "\n", flush=True)
+
+
+def print_page(house: House) -> None:
+    """How to log in with a browser."""
+    print(f"The page:    {house.page}")
+    print(f"Log in with: {house.read_token}")
+    print(
+        "The browser will warn, for the certificate is this demo's own: go on all the same, or let"
+        f" it trust {house.ca.file}\n",
+        flush=True,
+    )

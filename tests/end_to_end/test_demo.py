@@ -7,9 +7,11 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.client import Client
 from tests.support.servers import ROOT, wait_until
 
 INVERTER_LINE = re.compile(
@@ -92,6 +94,12 @@ def test_it_shows_both_devices_and_curl_lines_that_answer(temporary, tmp_path):
     with Demo(temporary, "--seconds", "12", "--keep", str(kept)) as demo:
         demo.read_until("^curl .*/v1/realtime")
         demo.read_until("^curl .*/health")
+        address = demo.read_until("^The page:").split()[-1]
+        token = demo.read_until("^Log in with:").split()[-1]
+        url = urlsplit(address)
+        authority = next(temporary.glob("*/tls/ca.pem"))
+        browser = Client(f"{url.scheme}://{url.netloc}", None, str(authority))
+        assert browser.ask("POST", "/ui/login", f"token={token}".encode()).status == 303
         lines = [line for line in demo.lines if line.startswith("curl ")]
         answers = [
             subprocess.run(["sh", "-c", line], capture_output=True, text=True, cwd="/tmp")
