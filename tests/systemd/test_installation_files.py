@@ -85,7 +85,10 @@ def test_the_cron_file_runs_the_migration_as_its_user():
 
 def test_caddy_forwards_nothing_but_the_api():
     site, metrics = text("sunspool.caddyfile").split("http://127.0.0.1:9464 {")
-    assert re.findall(r"^\t@api path (.*)$", site, re.MULTILINE) == ["/ /v1/*", "/v1 /v1/*"]
+    assert re.findall(r"^\t@api path (.*)$", site, re.MULTILINE) == [
+        "/ /ui /ui/* /v1/*",
+        "/v1 /v1/*",
+    ]
     assert site.count("reverse_proxy") == 1
     # What Prometheus scrapes is for this machine only, and nothing else is there.
     assert re.findall(r"^\t(?:bind|handle) ?(.*) ?\{?$", metrics, re.MULTILINE) == [
