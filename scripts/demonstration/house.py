@@ -4,6 +4,7 @@ import secrets
 import shlex
 import ssl
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -68,6 +69,7 @@ class House:
             INVERTER: EdgeAgent(self.folder / "agent-inverter", self._inverter_settings()),
             METER: EdgeAgent(self.folder / "agent-meter", self._meter_settings()),
         }
+        self.started = datetime.now(UTC)
         for device_id, agent in self.agents.items():
             self._begin(f"the agent of {device_id}", [agent])
             _say(f"agent       {device_id}, spool {self.spool_of(device_id)}")

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from scripts.demonstration.house import INVERTER, METER, House
@@ -41,7 +42,8 @@ class Past:
         try:
             # What the first page shows comes first; the rest takes some seconds to be made.
             for start, end in ((yesterday, now), (now - timedelta(days=DAYS), yesterday)):
-                for device_id, samples in _made(start, end):
+                for device_id, made in _make(start, end):
+                    samples = list(takewhile(lambda _: not self._stop.is_set(), made))
                     for batch in _batches(samples):
                         if self._stop.is_set():
                             return
@@ -64,11 +66,11 @@ class Past:
             connection.close()
 
 
-def _made(start: datetime, end: datetime) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def _make(start: datetime, end: datetime) -> Iterator[tuple[str, Iterator[dict[str, Any]]]]:
     house = simulated.House()
-    yield INVERTER, list(inverter_samples(house, INVERTER, start, end, EVERY))
+    yield INVERTER, inverter_samples(house, INVERTER, start, end, EVERY)
     unknown = {f"energy_{name}_kwh": None for name in PER_TARIFF}
-    yield METER, [one | unknown for one in meter_samples(house, METER, start, end, EVERY)]
+    yield METER, (one | unknown for one in meter_samples(house, METER, start, end, EVERY))
 
 
 def _batches(samples: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

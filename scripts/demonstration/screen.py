@@ -61,10 +61,15 @@ def print_summary(house: House) -> None:
     for device_id in house.agents:
         known = ask(house, f"/v1/completeness?device_id={device_id}")
         if known:
+            # The house's past has a sample a minute only, which is a gap each.
+            gaps = [
+                gap for gap in known["gaps"] if datetime.fromisoformat(gap["from"]) >= house.started
+            ]
+            missing_s = sum(gap["missing_s"] for gap in gaps)
             print(
-                f"Completeness of {device_id}: {known['sample_count']} samples, one every"
-                f" {known['interval_s']:g} s; {known['covered_s']:.0f} s covered,"
-                f" {known['missing_s']:.0f} s missing in {len(known['gaps'])} gaps"
+                f"Completeness of {device_id}: {known['sample_count']} samples today, one every"
+                f" {known['interval_s']:g} s in this run; {missing_s:.0f} s of it missing in"
+                f" {len(gaps)} gaps"
             )
 
 

@@ -115,7 +115,7 @@ def test_it_shows_both_devices_and_curl_lines_that_answer(temporary, tmp_path):
         assert sum(bool(INVERTER_LINE.search(line)) for line in demo.lines) >= 2, demo.lines
         assert sum(bool(METER_LINE.search(line)) for line in demo.lines) >= 2, demo.lines
         assert any(re.search(r"^Balance from \d\d:00: PV .* kWh", line) for line in demo.lines)
-        whole = re.compile(r"^Completeness of .*: \d+ samples, .* 0 s missing in 0 gaps$")
+        whole = re.compile(r"^Completeness of .*: \d+ samples .* 0 s of it missing in 0 gaps$")
         assert sum(bool(whole.search(line)) for line in demo.lines) == 2, demo.lines
         assert demo.leftovers() == []
         assert (kept / "postgres/data/PG_VERSION").exists()
