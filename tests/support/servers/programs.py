@@ -56,8 +56,8 @@ class Api(Server):
         return [*gunicorn, *options, "api_server:create_app()"]
 
     def settings(self) -> dict[str, str]:
-        """The API's settings."""
-        return self.env
+        """The API's settings; what it writes down goes with its folder, however it ends."""
+        return {"RUNTIME_DIRECTORY": str(self.folder), **self.env}
 
     def ready(self) -> bool:
         """True when all workers are there and one answers on /."""
