@@ -38,8 +38,8 @@ class Agents:
 
     def __init__(self, store: Store, cache: Cache):
         self._store, self._cache = store, cache
-        # When this process last wrote the report of a device, and which peaks it told.
-        self._written: dict[str, tuple[datetime, Peaks]] = {}
+        # When this process last wrote the report of a device, and the peaks as they came.
+        self._written: dict[str, tuple[datetime, Any]] = {}
 
     def keep(self, device_id: str, body: Mapping[str, Any], now: datetime) -> None:
         """Keep the report in the body of an ingest, if there is one; never raises."""
@@ -47,12 +47,12 @@ class Agents:
         if not isinstance(raw, dict):
             return
         report = {name: _read(check, raw.get(name)) for name, check in _FIELDS.items()}
-        peaks = _peaks(raw.get("peaks"), now)
         self._cache.keep(_key(device_id), json.dumps([format_time(now), report]), DAY_S)
-        last, known = self._written.get(device_id, (None, {}))
-        if last and now - last < WRITE_EVERY and peaks.items() <= known.items():
+        last, known = self._written.get(device_id, (None, None))
+        told = raw.get("peaks", known)
+        if last and now - last < WRITE_EVERY and told == known:
             return
-        self._written[device_id] = now, known | peaks
+        self._written[device_id], peaks = (now, told), _peaks(told, now)
         # The samples are stored already: trouble with their agent's report must not undo that.
         with suppress(DatabaseUnavailable):
             self._store.run(lambda cursor: _write(cursor, device_id, report, peaks, now), WRITE_S)
