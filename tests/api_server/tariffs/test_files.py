@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from api_server import config
 from api_server.tariffs import files
+from edge_agent.shared.environment import InvalidSettings
 from tests.support.servers import ROOT, ServerFailed, run
 from tests.support.servers.process import environment
 
@@ -147,3 +149,14 @@ def test_the_command_refuses_what_is_wrong(tmp_path):
     assert "GRID_AREA must be one of antwerpen, " in told
     with pytest.raises(ServerFailed, match="and /none can not: No such file"):
         check(TARIFF_FILE="/none")
+
+
+def test_the_api_refuses_to_start_with_the_same_line(tmp_path):
+    path = tmp_path / "tariff.toml"
+    path.write_text(FIXED.replace("60", "true"))
+    servers = {"DATABASE_URL": "postgresql:///x", "REDIS_URL": "redis://x", "DEVICE_TOKENS": ""}
+    with pytest.raises(InvalidSettings) as caught:
+        config.load(servers | {"TARIFF_FILE": str(path)})
+    (line,) = caught.value.problems
+    with pytest.raises(ServerFailed, match=re.escape(line)):
+        check(TARIFF_FILE=str(path))
