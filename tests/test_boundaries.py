@@ -47,6 +47,61 @@ def test_the_agent_knows_nothing_of_the_server():
         assert not {name for name in imports(file) if name.startswith("api_server")}, file
 
 
+# The arrows of the house: what each room may import, beside itself. They go down only.
+ARROWS = {
+    "edge_agent": {
+        "__main__": {"commands"},
+        "commands": {"agent", "clock", "config", "left_behind", "shared", "sources", "spool"},
+        "agent": {"clock", "config", "health", "poller", "shared", "sources", "spool", "upload"},
+        "poller": {"clock", "health", "shared", "sources", "spool", "upload"},
+        "health": {"clock", "left_behind", "shared"},
+        "left_behind": {"spool"},
+        "sources": {"clock", "config", "http", "shared"},
+        "spool": {"clock", "shared"},
+        "upload": {"config", "http", "shared"},
+        "clock": {"shared"},
+        "config": {"shared"},
+        "http": set(),
+        "shared": set(),
+    },
+    "api_server": {
+        "": {"config", "data", "pages", "routes", "web"},
+        "gunicorn.conf": {"config", "migrations", "web"},
+        "migrate": {"migrations"},
+        "rollups": {"config", "data", "migrations"},
+        "pages": {"config", "data", "devices", "web"},
+        "routes": {"config", "data", "migrations", "openapi", "web"},
+        "alerts": {"config", "data", "devices"},
+        "web": {"config", "data", "devices"},
+        "migrations": {"config", "data"},
+        "openapi": {"config"},
+        "data": {"config", "devices", "tariffs"},
+        "config": {"devices", "tariffs"},
+        "tariffs": set(),
+        "devices": set(),
+    },
+}
+
+
+@pytest.mark.parametrize("program", ARROWS)
+def test_every_arrow_of_the_house_is_drawn_and_goes_down(program):
+    drawn: dict[str, set[str]] = {}
+    for file in sorted((ROOT / program).rglob("*.py")):
+        own = _room(program, ".".join(file.relative_to(ROOT).with_suffix("").parts))
+        rooms = {_room(program, name) for name in imports(file) if name.startswith(f"{program}.")}
+        drawn.setdefault(own, set()).update(rooms - {own, ""})
+    rooms = list(ARROWS[program])
+    for room, targets in drawn.items():
+        assert targets <= ARROWS[program].get(room, set()), f"a new arrow: {room} -> {targets}"
+        assert all(rooms.index(room) < rooms.index(target) for target in targets), room
+
+
+def _room(program: str, module: str) -> str:
+    """The room of a module: what stands first in its name below the program."""
+    inside = module.removeprefix(program).removeprefix(".").removesuffix("__init__")
+    return inside if inside == "gunicorn.conf" else inside.partition(".")[0]
+
+
 def imports(file: Path) -> set[str]:
     """The modules a file imports, also those named after `import`."""
     found = set()
