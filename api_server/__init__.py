@@ -9,25 +9,11 @@ from flask import Flask
 def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     """Build the app; raises InvalidSettings. It connects to its servers on the first request."""
     # Here, so that the modules that need only a part of the package do not load all of it.
-    from api_server import config, pages
+    from api_server import config, pages, routes
     from api_server.data.agents import Agents
     from api_server.data.cache import Cache
     from api_server.data.database import Store
     from api_server.data.gauges import Gauges
-    from api_server.routes import (
-        balance,
-        capacity,
-        cost,
-        devices,
-        energy,
-        health,
-        ingest,
-        metrics,
-        openapi,
-        realtime,
-        samples,
-        series,
-    )
     from api_server.web import auth, bodies, cors, errors
     from api_server.web.metrics import Metrics
 
@@ -46,20 +32,6 @@ def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
     cors.register(app, settings.cors_origins)
     auth.register(app, settings)
     app.after_request(bodies.drop_after)
-    for module in (
-        ingest,
-        realtime,
-        samples,
-        devices,
-        series,
-        balance,
-        capacity,
-        cost,
-        energy,
-        health,
-        metrics,
-        openapi,
-    ):
-        app.register_blueprint(module.blueprint)
+    routes.register(app)
     pages.register(app)
     return app
