@@ -64,7 +64,7 @@ class Cache:
 
     def forget(self, device_id: str) -> None:
         """Drop what is cached of a device: it has newer samples."""
-        self._ask(lambda server: server.delete(_key(device_id)))
+        self._ask(lambda server: server.delete(_key(device_id), quarter_key(device_id)))
 
     def recall(self, key: str) -> bytes | None:
         """What was kept under a key."""
@@ -137,6 +137,11 @@ class Cache:
                 single_connection_client=True,
             )
         return self._local.server
+
+
+def quarter_key(device_id: str) -> str:
+    """Where the running quarter of a meter is kept, which each new sample changes."""
+    return f"quarter:{device_id}"
 
 
 def _key(device_id: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Response, current_app
 
-from api_server.data import balance, capacity, curve, flows, periods
+from api_server.data import balance, curve, flows, periods, quarter
 from api_server.data.frames import Frame
 from api_server.devices import Site
 from api_server.pages import formats, page
@@ -54,15 +54,15 @@ def _site() -> Site:
 def _live(site: Site, at: datetime) -> dict[str, Any]:
     parts = current_app.extensions
     found = flows.answer(parts["store"], parts["cache"], site, at)
-    quarter = capacity.now(parts["store"], parts["cache"], page.settings(), site.meter, at)
-    end = quarter and datetime.fromisoformat(quarter["quarter_end"])
+    running = quarter.read(parts["store"], parts["cache"], page.settings(), site.meter, at)
+    end = running and datetime.fromisoformat(running["quarter_end"])
     return {
         "site": site,
         "now": found,
         "level": gauges.draw_level(found and found["battery_soc_pct"]),
-        "quarter": quarter,
+        "quarter": running,
         "quarter_end": end and formats.clock(end),
-        "quarter_bar": quarter and gauges.draw_quarter(page.language(), quarter),
+        "quarter_bar": running and gauges.draw_quarter(page.language(), running),
         "silent_s": flows.SILENT_S,
         "idle_w": IDLE_W,
     }
