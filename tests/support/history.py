@@ -9,6 +9,8 @@ from typing import IO, Any
 import psycopg2
 from psycopg2 import extensions
 
+from api_server.data import samples
+from api_server.data.database import Store
 from edge_agent.shared.samples import KINDS
 
 
@@ -48,7 +50,8 @@ def make(kind: str, device: str, start: datetime, days: int, seed: int) -> list[
         {**sample, "ts": sample["ts"], next(iter(counters)): 1.0}
         for sample in chance.sample(made, 20)
     ]
-    late = chance.sample(range(len(made)), len(made) // 10)
+    stretches = set(chance.sample(range(100), 10))
+    late = [number for number in range(len(made)) if number * 100 // len(made) in stretches]
     arrived = set(range(len(made))) - set(late)
     return [made[number] for number in (*sorted(arrived), *sorted(late))]
 
@@ -83,13 +86,13 @@ def _confuse(sample: dict[str, Any], kind: str, share: float, chance: random.Ran
             sample["charge_total_kwh"] = None
 
 
-def insert(url: str, kind: str, samples: list[dict[str, Any]]) -> None:
-    """Store samples as the API does: what is known already stays."""
-    names = [name for name in KINDS[kind].columns if name in samples[0]]
+def insert(url: str, kind: str, made: list[dict[str, Any]]) -> None:
+    """Load samples by COPY; what is known already stays."""
+    names = [name for name in KINDS[kind].columns if name in made[0]]
     text = io.StringIO()
     csv.writer(text).writerows(
         [sample[name].astimezone(UTC) if name == "ts" else sample[name] for name in names]
-        for sample in samples
+        for sample in made
     )
     text.seek(0)
     listed = ", ".join(names)
@@ -110,3 +113,16 @@ def copy(cursor: Any, statement: str, text: IO[str]) -> None:
         cursor.copy_expert(statement, text)
     finally:
         extensions.set_wait_callback(callback)
+
+
+def send(url: str, kind: str, made: list[dict[str, Any]], batch: int = 500) -> None:
+    """Store samples of one device through the server's own code, which marks what is late."""
+    store = Store(url)
+    for at in range(0, len(made), batch):
+        part = made[at : at + batch]
+        columns = {name: [one.get(name) for one in part] for name in KINDS[kind].columns}
+        for field in KINDS[kind].fields:
+            if field.default is not None:
+                columns[field.name] = [value or field.default for value in columns[field.name]]
+        samples.insert(store, KINDS[kind], columns)
+    store._drop()

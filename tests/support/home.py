@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo
 
 from api_server import create_app
 from tests.support import history
+from tests.support.energy_reference import energy
 from tests.support.servers import Postgres, migrate
-from tests.support.truth import Truth, share, spans
+from tests.support.truth import Truth, spans
 
 BUILT = datetime(2025, 1, 1, tzinfo=UTC)
 KINDS = {"meter": "p1", "roof": "sungrow", "shed": "sungrow"}
@@ -133,7 +134,7 @@ class TrueBalance:
 
     def _energies(self, start: datetime, end: datetime) -> dict[str, Any]:
         meter, *inverters = (
-            {name: share(pieces, start, end) for name, pieces in truth.pieces.items()}
+            {name: energy(line, start, end) for name, line in truth.lines.items()}
             for truth in self.devices.values()
         )
         for name, energies in zip(list(self.devices)[1:], inverters, strict=True):
