@@ -4,8 +4,8 @@ from typing import Any
 
 _TOLD = """
 SELECT EXISTS (
-    SELECT FROM sungrow_monthly WHERE device_id = %s
-    AND (charge_total IS NOT NULL OR discharge_total IS NOT NULL)
+    SELECT FROM sungrow_read_monthly(%s, '-infinity', 'infinity')
+    WHERE (charge_total IS NOT NULL OR discharge_total IS NOT NULL)
 )
 """
 

@@ -8,7 +8,7 @@ from api_server.config import Settings
 from api_server.data import periods
 from api_server.data.agents import Agents
 from api_server.data.database import Store
-from api_server.data.frames import EARLIEST_YEAR, LATEST_YEAR
+from api_server.data.periods import EARLIEST_YEAR, LATEST_YEAR
 from api_server.devices import Device
 from edge_agent.shared.samples import KINDS
 

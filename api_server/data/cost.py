@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from api_server.config import Settings
 from api_server.data import rollups
-from api_server.data.capacity import months, quarters
+from api_server.data.capacity import months
 from api_server.data.database import Store
-from api_server.data.periods import after, floor, midnight
+from api_server.data.periods import EARLIEST_YEAR, LATEST_YEAR, after, floor, midnight
 from api_server.tariffs import files
 from api_server.tariffs.bill import Bill, Month, Stretch, bill, cents
 from api_server.tariffs.rates import split
@@ -67,7 +67,7 @@ def answer(
 
 def _months(frame: str, day: date, today: date) -> list[date]:
     """The first days of the months of a frame that have begun."""
-    if not quarters.EARLIEST_YEAR <= day.year <= quarters.LATEST_YEAR:
+    if not EARLIEST_YEAR <= day.year <= LATEST_YEAR:
         return []
     first, found = floor(day, frame), []
     while first < after(floor(day, frame), frame) and first <= today:

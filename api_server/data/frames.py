@@ -10,7 +10,6 @@ from api_server.data import periods
 
 SHORT = ("day", "week")  # read in no time, unless the rollups are just being made anew
 MAX_BUCKETS = 10_000
-EARLIEST_YEAR, LATEST_YEAR = 1971, 2200  # no sample lies outside
 
 
 class BadFrame(ValueError):
@@ -56,7 +55,7 @@ class Frame:
             end = periods.after(periods.floor(today, span), span)
         else:
             day = self.day or today
-            if self.name == "all" or not EARLIEST_YEAR <= day.year <= LATEST_YEAR:
+            if self.name == "all" or not periods.EARLIEST_YEAR <= day.year <= periods.LATEST_YEAR:
                 return []
             first = periods.floor(day, self.name)
             end = periods.after(first, self.name)
@@ -77,11 +76,13 @@ def parse(frames: Mapping[str, str], asked: Mapping[str, str]) -> Frame:
     width = asked.get("bucket", frames[name])
     if width not in periods.WIDTHS:
         raise BadFrame(f"The bucket must be one of {', '.join(periods.WIDTHS)}.")
-    complete_only = asked.get("complete", "").lower() == "true"
+    complete = asked.get("complete", "false").lower()
+    if complete not in ("true", "false"):
+        raise BadFrame("complete must be true or false.")
     text = asked.get("date")
     try:
         day = None if text is None else periods.parse_date(text, name)
     except ValueError:
         forms = "day and week: 2026-11-21, month: 2026-11, year: 2026, all: none"
         raise BadFrame(f"The date must exist and fit the frame ({forms}).") from None
-    return Frame(name, width, day, complete_only)
+    return Frame(name, width, day, complete == "true")

@@ -13,6 +13,10 @@ FORMS = {
     "year": r"[0-9]{4}",
 }
 QUARTER = timedelta(minutes=15)
+EARLIEST_YEAR, LATEST_YEAR = (
+    2019,
+    2200,
+)  # no sample lies outside; west of Greenwich 2020 begins late
 
 
 def parse_date(text: str, span: str) -> date:
@@ -41,6 +45,11 @@ def after(first: date, span: str) -> date:
     return first + timedelta(days=7 if span == "week" else 1)
 
 
+def quarter_of(time: datetime) -> datetime:
+    """The start of the quarter of an hour that a time lies in."""
+    return datetime.fromtimestamp(time.timestamp() // 900 * 900, UTC)
+
+
 def midnight(day: date, zone: ZoneInfo) -> datetime:
     """When a local day begins."""
     return datetime.combine(day, time(), zone).astimezone(UTC)
@@ -67,3 +76,14 @@ def _hours(start: datetime, end: datetime, zone: ZoneInfo) -> Iterator[datetime]
             yield at
         offset = local.utcoffset()
         at += QUARTER
+
+
+def repeats_midnight(zone: ZoneInfo) -> bool:
+    """Whether a midnight from 2020 to 2040 comes twice, by a clock that is set back over it."""
+    day = date(2020, 1, 1)
+    while day.year <= 2040:
+        first = datetime.combine(day, time(), zone)
+        if first.utcoffset() > first.replace(fold=1).utcoffset():
+            return True
+        day += timedelta(days=1)
+    return False

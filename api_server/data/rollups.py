@@ -1,22 +1,32 @@
-"""The SQL of buckets and energies, on every kind of database, and how gaps are bridged.
+"""Buckets of history: what the rollups say between the edges of a range, and energy across them.
 
-A range is given by its edges. The rollups between two edges are joined to one bucket; what they
-know of a counter becomes a line of readings, from the one before the range to the one after it,
-and a bucket's energy is what the line rises between its edges.
+The rollups between two edges are joined to one bucket. For its energies a counter is followed from
+its first reading ever, in the widest rollups that there are, to the first one after the range.
 """
 
-from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache, partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from api_server.data.periods import after, floor, midnight
-from edge_agent.shared.samples import Kind
+from api_server.data.counters import Fold, Line, Rule, Span
+from api_server.data.periods import QUARTER, after, floor, midnight
+from edge_agent.shared.samples import KINDS, Kind
 
 RESOLUTION = timedelta(microseconds=1)
-LEVELS = {"hour": "quarter_hourly", "day": "daily", "week": "daily", "month": "monthly"}
+EVER = datetime.min.replace(tzinfo=UTC)
+FOR_EVER = datetime.max.replace(tzinfo=UTC)
+LEVELS = {
+    "quarter": "quarter_hourly",
+    "hour": "quarter_hourly",
+    "day": "daily",
+    "week": "daily",
+    "month": "monthly",
+}
+FINER = {"monthly": "daily", "daily": "quarter_hourly", "quarter_hourly": "samples"}
 
 
 @dataclass(frozen=True)
@@ -30,45 +40,30 @@ class Bucket:
     energies: dict[str, float | None]
 
 
-# The rows of a range, and around it the few that hold the readings next to it.
-_RANGE = """
-    SELECT bucket, sample_count, {weighed_columns}, {counters} FROM {kind}_{level}
-    WHERE device_id = %(device)s AND bucket >= %(since)s AND bucket < %(until)s
-"""
-_AROUND = {
-    # The nearest quarters that know a counter.
-    "views": "SELECT * FROM {kind}_around(%(device)s, %(since)s, %(until)s)",
-    # The other days of the range's months, and all other months.
-    "continuous aggregates": """
-        SELECT bucket, {counters} FROM {kind}_monthly
-        WHERE device_id = %(device)s AND NOT (bucket >= %(month)s AND bucket < %(month_end)s)
-        UNION ALL
-        SELECT bucket, {counters} FROM {kind}_daily
-        WHERE device_id = %(device)s AND bucket >= %(month)s AND bucket < %(month_end)s
-            AND NOT (bucket >= %(since)s AND bucket < %(until)s)
-    """,
-}
-_WITH_AROUND = """
-    {range} UNION ALL
-    SELECT bucket, 0, {no_weighed_columns}, {counters} FROM ({around}) AS around
-"""
+class Stretch(NamedTuple):
+    """The rows of a level, or the samples, of some time."""
+
+    level: str
+    start: datetime
+    end: datetime
+
+
 _QUERY = """
-WITH part AS ({part}), joined AS (
-    SELECT width_bucket(bucket, %(edges)s::timestamptz[]) AS number,
-        sum(sample_count)::bigint AS sample_count, {averages}, {sums}
-    FROM part GROUP BY 1
-)
-SELECT number, sample_count, {order}, {lines}
-FROM joined WINDOW so_far AS (ORDER BY number) ORDER BY number
+SELECT number, sample_count, {order}, {fields} FROM (
+    SELECT number, sum(sample_count)::bigint AS sample_count, {gauges}, {sums} FROM (
+        SELECT width_bucket(bucket, %(edges)s::timestamptz[]) AS number, bucket, sample_count,
+            {weighed}, {counters}
+        FROM {kind}_read_{level}(%(device)s, %(since)s, %(until)s)
+        {around}
+    ) AS part GROUP BY number
+) AS joined ORDER BY number
 """
-# How far the readings next to a range are looked for in the same rollup, before all are asked.
-_MARGIN = {"quarter_hourly": timedelta(days=1), "daily": timedelta(days=31)}
-_FIRST = "SELECT min(ts) FROM {kind}_samples WHERE device_id = %(device)s"
-_FIRST_MONTH = "SELECT min(bucket) FROM {kind}_monthly WHERE device_id = %(device)s"
-_FIRST_DAY = f"""
-SELECT min(bucket) FROM {{kind}}_daily WHERE device_id = %(device)s
-    AND bucket < ({_FIRST_MONTH}) + interval '32 days'
-"""  # noqa: S608
+# Only what they know of the counters.
+_AROUND = """
+UNION ALL SELECT {number}, bucket, 0, {no_weighed}, {counters}
+FROM {kind}_read_{level}(%(device)s, %(start{number})s, %(end{number})s)
+"""
+_FIRST = "SELECT min(bucket) FROM {kind}_read_{level}(%s, %s, %s)"
 
 
 def read(
@@ -79,47 +74,58 @@ def read(
     width: str,
     zone: ZoneInfo,
     still: bool = False,
+    energies: Mapping[str, str] | None = None,
 ) -> list[Bucket]:
     """The buckets between the edges (in UTC), oldest first, but not those nothing is known of.
 
     They are read from rollups of the width, and each edge must be one of theirs. Without samples
-    a bucket is there if energy passed in it; `still` adds those of which it is known that none did.
+    a bucket is there if energy passed in it; `still` adds those of which it is known that none
+    did. `energies` names the counters, else they are those of the kind.
     """
-    made = _made_of(cursor)
-    # Views compute every width from the quarters, which alone are found by an index.
-    level = LEVELS["hour" if made == "views" else width]
-    if made == "views":
-        rows = _read_with_around(cursor, kind, device_id, edges, level, made, zone)
-    else:
-        values = {"device": device_id, "edges": edges, **_widened(edges, level)}
-        rows = _fetch(cursor, _query(kind, level), values)
-        cut_off = _find_cut_off(kind, rows, edges) if level in _MARGIN else []
-        if cut_off and _is_known(cursor, kind, device_id, cut_off):
-            rows = _read_with_around(cursor, kind, device_id, edges, level, made, zone)
-    rollup = kind.rollup
-    split = 2 + len(rollup.order)
-    found = {row[0]: row for row in rows}
-    lines = {
-        name: _Line([row[split + 3 * index : split + 3 * index + 3] for row in rows])
-        for index, name in enumerate(rollup.energies)
-    }
+    order = kind.rollup.order
+    energies = kind.rollup.energies if energies is None else energies
+    history = _History(cursor, kind, device_id, zone, tuple(energies.values()))
+    rows = history.read(edges, LEVELS[width])
+    lines = dict(zip(energies, history.lines(rows, edges[-1]), strict=True))
+    found = {number: row for number, _, row in rows}
+    nothing = (0, *(None for _ in order))
     buckets = []
     for number, (start, end) in enumerate(pairwise(edges), 1):
-        row = found.get(number, (number, 0, *(None for _ in rollup.order)))
-        energies = {name: line.energy(start, end) for name, line in lines.items()}
-        if row[1] or any(energies.values()) or (still and set(energies.values()) != {None}):
-            gauges = dict(zip(rollup.order, row[2:split], strict=True))
-            buckets.append(Bucket(start, end, row[1], gauges, energies))
+        count, *gauges = found.get(number, nothing)[: 1 + len(order)]
+        risen = {name: line.energy(start, end) for name, line in lines.items()}
+        if count or any(risen.values()) or (still and set(risen.values()) != {None}):
+            buckets.append(Bucket(start, end, count, dict(zip(order, gauges, strict=True)), risen))
     return buckets
+
+
+def follow(
+    cursor: Any,
+    kind: Kind,
+    device_id: str,
+    start: datetime,
+    end: datetime,
+    zone: ZoneInfo,
+    counter: str,
+) -> Line:
+    """A counter quarter by quarter from start to end; before and after, only what is next to it.
+
+    Its points are the first and the last reading of each quarter.
+    """
+    history = _History(cursor, kind, device_id, zone, (counter,))
+    [line] = history.lines(history.read([start, end], "quarter_hourly"), end, by_part=True)
+    return line
 
 
 def find_first(cursor: Any, kind: Kind, device_id: str, width: str) -> datetime | None:
     """A time in the same bucket as a device's first sample; None if there is none."""
-    query = _FIRST
-    if _made_of(cursor) != "views":
-        query = _FIRST_MONTH if width == "month" else _FIRST_DAY
-    cursor.execute(query.format(kind=kind.name), {"device": device_id})
-    return cursor.fetchone()[0]
+    span = EVER, FOR_EVER
+    for level in ("monthly", *(("daily",) if width != "month" else ())):
+        cursor.execute(_FIRST.format(kind=kind.name, level=level), (device_id, *span))
+        first = cursor.fetchone()[0]
+        if first is None:
+            return None
+        span = first, first + timedelta(days=32)
+    return first
 
 
 def energy(
@@ -132,125 +138,137 @@ def energy(
     return {"sample_count": 0, **dict.fromkeys(kind.rollup.energies)}
 
 
-def _made_of(cursor: Any) -> str:
-    """What the rollups of this database are: views or continuous aggregates."""
-    cursor.execute("SELECT value FROM schema_settings WHERE name = 'rollups'")
-    return cursor.fetchone()[0]
+class _History:
+    """What one device tells of some counters; each counter is a column of the rollups."""
+
+    def __init__(
+        self, cursor: Any, kind: Kind, device_id: str, zone: ZoneInfo, counters: tuple[str, ...]
+    ) -> None:
+        self.cursor, self.kind, self.device_id, self.zone = cursor, kind, device_id, zone
+        self.counters = counters
+        self._parts: dict[Stretch, list[list[Span | None]]] = {}
+
+    def read(self, edges: list[datetime], level: str) -> list[tuple[int, Stretch, tuple]]:
+        """The joined rows of a range by number, from 1, and of all that is around it."""
+        around = self._around(edges, level)
+        values = {"device": self.device_id, "edges": edges, "since": edges[0], "until": edges[-1]}
+        for number, stretch in around.items():
+            values |= {f"start{number}": stretch.start, f"end{number}": stretch.end}
+        levels = tuple((number, stretch.level) for number, stretch in around.items())
+        query = _query(self.kind.name, level, self.counters, levels)
+        self.cursor.execute(query, values)
+        spans = dict(enumerate((Stretch(level, *span) for span in pairwise(edges)), 1)) | around
+        return [(number, spans[number], row) for number, *row in self.cursor.fetchall()]
+
+    def _around(self, edges: list[datetime], level: str) -> dict[int, Stretch]:
+        """The other days of the months of a range, and all other months, by number."""
+        first, last = (at.astimezone(self.zone).date() for at in (edges[0], edges[-1] - RESOLUTION))
+        begin = midnight(floor(first, "month"), self.zone)
+        end = midnight(after(floor(last, "month"), "month"), self.zone)
+        parts = {
+            -2: Stretch("monthly", EVER, begin),
+            -1: Stretch("daily", begin, edges[0]),
+            len(edges): Stretch("daily", edges[-1], end),
+            len(edges) + 1: Stretch("monthly", end, FOR_EVER),
+        }
+        return {number: part for number, part in parts.items() if part.start < part.end}
+
+    def lines(
+        self, rows: list[tuple[int, Stretch, tuple]], until: datetime, by_part: bool = False
+    ) -> Iterator[Line]:
+        """Each counter followed through the rows, to its first reading that is not before.
+
+        `by_part` takes the rows that a range is made of one by one.
+        """
+        first = 1 + len(self.kind.rollup.order)
+        spans: list[list[Span | None]] = []
+        for number, stretch, row in rows:
+            parts = self.parts(stretch) if by_part and number == 1 else None
+            spans += parts or [_spans(row[first:], stretch)]
+        rule = Rule(self.kind.max_power_w, self.kind.counter_step_kwh)
+        for index in range(len(self.counters)):
+            fold = Fold(rule, partial(self._parts_of, index))
+            for row in spans:
+                if row[index] and not (fold.line.times and fold.line.times[-1] >= until):
+                    fold.feed(row[index])
+            yield fold.line
+
+    def _parts_of(self, index: int, stretch: Stretch) -> Iterator[Span]:
+        """The spans of one counter in a stretch."""
+        return (row[index] for row in self.parts(stretch) if row[index])
+
+    def parts(self, stretch: Stretch) -> list[list[Span | None]]:
+        """The rows of a stretch one by one, as a span of each counter."""
+        if stretch not in self._parts:
+            table = f"{self.kind.name}_read_{stretch.level}(%s, %s, %s)"
+            columns = ", ".join(map(_fields, self.counters))
+            query = f"SELECT bucket, {columns} FROM {table} ORDER BY bucket"  # noqa: S608
+            if stretch.level == "samples":
+                query = self._samples_query()
+            self.cursor.execute(query, (self.device_id, stretch.start, stretch.end))
+            self._parts[stretch] = [
+                _spans(row, self._part(stretch.level, at)) for at, *row in self.cursor.fetchall()
+            ]
+        return self._parts[stretch]
+
+    def _part(self, level: str, start: datetime) -> Stretch | None:
+        """What a row is made of."""
+        if level == "samples":
+            return None
+        if level == "quarter_hourly":
+            return Stretch("samples", start, start + QUARTER)
+        day = start.astimezone(self.zone).date()
+        end = midnight(after(day, "day" if level == "daily" else "month"), self.zone)
+        return Stretch(FINER[level], start, end)
+
+    def _samples_query(self) -> str:
+        columns = ", ".join(f"{one}_kwh, ts, {one}_kwh, ts, 0" for one in self.counters)
+        return (
+            f"SELECT ts, {columns} FROM {self.kind.name}_samples"  # noqa: S608
+            " WHERE device_id = %s AND ts >= %s AND ts < %s ORDER BY ts"
+        )
 
 
-def _fetch(cursor: Any, query: str, values: dict[str, Any]) -> list[tuple]:
-    cursor.execute(query, values)
-    return cursor.fetchall()
+def _spans(values: Iterable[Any], parts: Stretch | None) -> list[Span | None]:
+    """Columns of spans, each of five values, None where a counter is not known."""
+    values = list(values)
+    groups = (values[at : at + 5] for at in range(0, len(values), 5))
+    return [Span(*group, parts) if group[0] is not None else None for group in groups]
 
 
-def _widened(edges: list[datetime], level: str) -> dict[str, Any]:
-    """A range with a margin; months are few enough to be read all."""
-    if level not in _MARGIN:
-        return {"since": "-infinity", "until": "infinity"}
-    return {"since": edges[0] - _MARGIN[level], "until": edges[-1] + _MARGIN[level]}
+def _fields(counter: str) -> str:
+    fields = ("first_kwh", "first_ts", "last_kwh", "last_ts", "state")
+    return ", ".join(f"({counter}).{field}" for field in fields)
 
 
-def _read_with_around(
-    cursor: Any,
-    kind: Kind,
-    device_id: str,
-    edges: list[datetime],
-    level: str,
-    made: str,
-    zone: ZoneInfo,
-) -> list[tuple]:
-    first, last = (edge.astimezone(zone).date() for edge in (edges[0], edges[-1] - RESOLUTION))
-    values = {
-        "device": device_id,
-        "edges": edges,
-        "since": edges[0],
-        "until": edges[-1],
-        "month": midnight(floor(first, "month"), zone),
-        "month_end": midnight(after(floor(last, "month"), "month"), zone),
-    }
-    return _fetch(cursor, _query(kind, level, made), values)
-
-
-def _find_cut_off(kind: Kind, rows: list[tuple], edges: list[datetime]) -> list[str]:
-    """Counters without a reading before the range, or after it if it is over."""
-    needed = [0, len(edges)] if edges[-1] <= datetime.now(UTC) else [0]
-    found = {row[0]: row for row in rows}
+@cache
+def _query(
+    kind_name: str, level: str, counters: tuple[str, ...], around: tuple[tuple[int, str], ...]
+) -> str:
+    """The SQL of a range and of the parts around it, given by number and level."""
+    kind = KINDS[kind_name]
     rollup = kind.rollup
-    split = 2 + len(rollup.order)
-    return [
-        counter
-        for index, counter in enumerate(rollup.energies.values())
-        if any(number not in found or not found[number][split + 3 * index] for number in needed)
-    ]
-
-
-def _is_known(cursor: Any, kind: Kind, device_id: str, counters: list[str]) -> bool:
-    """Whether a device has ever told one of the counters."""
-    known = " OR ".join(f"{counter} IS NOT NULL" for counter in counters)
-    query = f"SELECT bool_or({known}) FROM {kind.name}_monthly WHERE device_id = %s"  # noqa: S608
-    cursor.execute(query, (device_id,))
-    return bool(cursor.fetchone()[0])
-
-
-def _query(kind: Kind, level: str, around: str | None = None) -> str:
-    """The SQL of a range, with the rows around it as they are found in such a database."""
-    rollup = kind.rollup
-    weights = sorted(set(rollup.averages.values()) - {"sample_count"})
-    weighed = [*rollup.order, *weights]
-    averages = [
+    rule = f"{kind.max_power_w}, {kind.counter_step_kwh}"
+    weighed = [*rollup.order, *sorted(set(rollup.averages.values()) - {"sample_count"})]
+    gauges = [
         f"sum({name} * {weight}) / nullif(sum({weight}), 0) AS {name}"
         for name, weight in rollup.averages.items()
     ]
-    rule = f"{kind.max_power_w}, {kind.counter_step_kwh}"
-    counters = rollup.energies.values()
+    gauges += [f"max({name}) AS {name}" for name in rollup.maxima]
     names = {
         "kind": kind.name,
-        "level": level,
-        "weighed_columns": ", ".join(weighed),
-        "no_weighed_columns": ", ".join("NULL" for _ in weighed),
+        "weighed": ", ".join(weighed),
+        "no_weighed": ", ".join("NULL" for _ in weighed),
         "counters": ", ".join(counters),
     }
-    part = _RANGE.format(**names)
-    if around:
-        part = _WITH_AROUND.format(range=part, around=_AROUND[around].format(**names), **names)
     return _QUERY.format(
-        part=part,
-        averages=", ".join([*averages, *(f"max({name}) AS {name}" for name in rollup.maxima)]),
+        **names,
+        level=level,
+        around="".join(
+            _AROUND.format(**names, number=number, level=other) for number, other in around
+        ),
+        gauges=", ".join(gauges),
         sums=", ".join(f"counter_sum({one}, {rule} ORDER BY bucket) AS {one}" for one in counters),
         order=", ".join(rollup.order),
-        lines=", ".join(
-            f"({one}).first_ts, ({one}).last_ts, "
-            f"ARRAY[({one}).kwh, (counter_sum({one}, {rule}) OVER so_far).kwh]"
-            for one in counters
-        ),
+        fields=", ".join(map(_fields, counters)),
     )
-
-
-class _Line:
-    """A counter as it would read if it had never fallen or jumped, starting from 0.
-
-    `spans` are, for each bucket in order, the times of the first and the last reading in it, and
-    a pair of the energy between these and that since the first reading of all.
-    """
-
-    def __init__(self, spans: list[tuple[datetime, datetime, list[float]]]):
-        self.times: list[datetime] = []
-        self.kwh: list[float] = []
-        for first_ts, last_ts, (inside, so_far) in spans:
-            if first_ts is not None:
-                self.times += [first_ts, last_ts]
-                self.kwh += [so_far - inside, so_far]
-
-    def energy(self, start: datetime, end: datetime) -> float | None:
-        """What it rises from start to end, None where it is not known."""
-        if not self.times or end <= self.times[0] or start > self.times[-1]:
-            return None
-        return max(0.0, round(self._at(end) - self._at(start), 6))
-
-    def _at(self, time: datetime) -> float:
-        after = bisect_right(self.times, time)
-        if after in (0, len(self.times)):
-            return self.kwh[0 if after == 0 else -1]
-        earlier, later = self.times[after - 1], self.times[after]
-        share = (time - earlier) / (later - earlier)
-        return self.kwh[after - 1] + share * (self.kwh[after] - self.kwh[after - 1])

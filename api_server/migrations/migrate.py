@@ -3,7 +3,7 @@
 What a file needs of the database stands on its first lines (`-- requires: timescaledb`); a file
 whose needs are not met is skipped, shown, and applied by a later run when they are. A file that
 says `-- run again: for another zone` is fit to run again: a rebuild runs it, if it was applied.
-`-- rollups: anew` asks for a rebuild where continuous aggregates keep what an older rule made.
+Before a file that says `-- fill first:` its new rollups are filled, while the old ones serve.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from psycopg2.extensions import connection as Connection
 
 from api_server import config
 from api_server.config import DatabaseSettings
-from api_server.data import postgres
+from api_server.data import periods, postgres, refresh
 from api_server.migrations import history, timescale
 from api_server.migrations.history import COMMAND, ZONE, Migration, SchemaProblem
 from edge_agent.shared import logs
@@ -34,7 +34,7 @@ __all__ = ["SchemaProblem", "check", "main", "pending"]
 LOCK = 0x53756E73706F6F6C  # "Sunspool": one migration at a time in a database
 CONNECT_S = 10
 RUN_AGAIN = "-- run again: for another zone\n"
-ANEW = "-- rollups: anew\n"
+FILL_FIRST = re.compile(r"^-- fill first: (.+)$", re.MULTILINE)
 log = logging.getLogger("api_server.migrate")
 
 
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
     try:
         settings = config.load_for_migration(os.environ)
         logs.set_up("INFO", [settings.migrate_database_url])
-        with closing(_connect(settings.migrate_database_url)) as conn:
+        with closing(connect(settings.migrate_database_url)) as conn:
             run = Run(conn, settings)
             if options.status or options.dry_run:
                 run.report(dry=options.dry_run)
@@ -101,7 +101,8 @@ def _tell_remarks(conn: Connection) -> None:
         logs.event(log, logging.WARNING, "database_notice", " ".join(notice.split()))
 
 
-def _connect(url: str) -> Connection:
+def connect(url: str) -> Connection:
+    """A connection as its ordinary owner, for what may take long; it commits each statement."""
     conn = postgres.connect(url, CONNECT_S, name="sunspool-migrate")
     with conn.cursor() as cursor:
         # The server must notice when we were killed: it would go on, and hold the lock.
@@ -168,10 +169,11 @@ class Run:
     def _apply_or_skip(self, migration: Migration, past: history.Ledger) -> None:
         with self._transaction():
             reason = self._lack(migration)
+        if reason is None:
+            self._fill_first(migration)
+        with self._transaction():
             if reason is None:
                 self._execute_file(migration)
-                if ANEW in migration.text and not self.edition.lack("continuous aggregates"):
-                    self._run_again(past)
                 self._execute(
                     "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)",
                     (migration.version, migration.name, migration.checksum),
@@ -190,18 +192,29 @@ class Run:
             print(f"skipped {migration.file}: {reason}", flush=True)  # noqa: T201
 
     def _rebuild(self, past: history.Ledger) -> None:
+        """Run what makes the rollups again, if it was applied before this run."""
         with self._transaction():
-            self._run_again(past)
-            self._grant()
-            self._remember_zone()
+            again = [
+                migration
+                for migration in self.migrations
+                if migration.version in past.applied
+                and RUN_AGAIN in migration.text
+                and not self._lack(migration)  # or others have taken their place
+            ]
+        for migration in again:
+            self._fill_first(migration)
+            with self._transaction():
+                self._execute_file(migration)
+                if migration == again[-1]:
+                    self._grant()
+                    self._remember_zone()
         print(f"rebuilt the rollups for {self.zone}")  # noqa: T201
 
-    def _run_again(self, past: history.Ledger) -> None:
-        """Run what makes the rollups again, if it was applied before this run."""
-        for migration in self.migrations:
-            applied = migration.version in past.applied and RUN_AGAIN in migration.text
-            if applied and not self._lack(migration):  # or others have taken their place
-                self._execute_file(migration)
+    def _fill_first(self, migration: Migration) -> None:
+        """Fill the rollups that a file puts in their place, in transactions of their own."""
+        found = FILL_FIRST.search(migration.text)
+        if found:
+            FILLS[found[1]](self.conn)
 
     def _lack(self, migration: Migration) -> str | None:
         reasons = map(self.edition.lack, migration.needs)
@@ -215,10 +228,18 @@ class Run:
             raise SchemaProblem(f"sql/{migration.file}: {error}") from error
 
     def _fill_in(self, text: str) -> str:
-        """Replace :'name' by a literal and :"schema" by the name of the tables' schema."""
-        literals = {ZONE: self.zone, "hour_zone": _hour_zone(self.settings.site_timezone)}
+        """Replace :'name' by a literal, and :"schema" and :"extension" by their names."""
+        literals = {
+            ZONE: self.zone,
+            "hour_zone": _hour_zone(self.settings.site_timezone),
+            "midnight_twice": str(periods.repeats_midnight(self.settings.site_timezone)),
+        }
         [(schema,)] = self._query("SELECT current_schema()", None)
-        text = text.replace(':"schema"', sql.Identifier(schema).as_string(self.conn))
+        for name, value in {
+            "schema": schema,
+            "extension": timescale.find_schema(self.conn),
+        }.items():
+            text = text.replace(f':"{name}"', sql.Identifier(value or schema).as_string(self.conn))
         return re.sub(
             r":'(\w+)'",
             lambda found: sql.Literal(literals[found[1]]).as_string(self.conn),
@@ -283,8 +304,9 @@ _MISSING_RIGHTS = """
     AS permission
     WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'v')
     AND pg_has_role(current_user, relowner, 'USAGE')
-    AND (permission = 'SELECT' AND relname ~ '^(sungrow|p1|schema)_|^agents$'
-        OR permission = 'INSERT' AND relname IN ('sungrow_samples', 'p1_samples', 'agents')
+    AND (permission = 'SELECT' AND relname ~ '^(sungrow|p1|schema|rollup)_|^agents$'
+        OR permission = 'INSERT'
+            AND relname IN ('sungrow_samples', 'p1_samples', 'agents', 'rollup_marks')
         OR permission = 'UPDATE' AND relname = 'agents')
     AND NOT has_table_privilege(%(role)s, pg_class.oid, permission)
 """
@@ -294,3 +316,6 @@ def _hour_zone(zone: ZoneInfo) -> str:
     """A zone without summer time whose hours begin in the same minutes as those of the zone."""
     minutes = int(datetime(2026, 1, 1, tzinfo=zone).utcoffset().total_seconds()) // 60 % 60
     return {30: "Asia/Kolkata", 45: "Asia/Kathmandu"}.get(minutes, "UTC")
+
+
+FILLS = {"kept rollups": refresh.refresh, "continuous aggregates": timescale.fill}

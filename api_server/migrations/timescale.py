@@ -6,7 +6,7 @@ The database itself is asked, with nothing that is denied to its ordinary owner.
 import re
 
 import psycopg2
-from psycopg2 import errorcodes
+from psycopg2 import errorcodes, sql
 from psycopg2.extensions import connection as Connection
 
 MINIMUM = (2, 18, 1)  # before it an insert with ON CONFLICT into compressed chunks can lose rows
@@ -55,6 +55,14 @@ _RETENTION = """
 """
 
 
+_NEW = """
+    SELECT view_name FROM timescaledb_information.continuous_aggregates JOIN unnest(ARRAY[
+        'quarter_hourly', 'hourly', 'daily', 'monthly'
+    ]) WITH ORDINALITY AS level (name, place) ON view_name ~ ('^(sungrow|p1)_new_' || name)
+    WHERE view_schema = current_schema() ORDER BY place
+"""
+
+
 class Unusable(Exception):
     """TimescaleDB is there in a state that nothing should be built on; the text says what to do."""
 
@@ -90,6 +98,16 @@ def find_schema(conn: Connection) -> str | None:
         cursor.execute(_SCHEMA)
         row = cursor.fetchone()
     return row[0] if row else None
+
+
+def fill(conn: Connection) -> None:
+    """Fill the new continuous aggregates up to what real time will give, finer ones first."""
+    with conn.cursor() as cursor:
+        cursor.execute(_NEW)
+        call = sql.SQL("CALL {}.refresh_continuous_aggregate(%s, NULL, now() - %s::interval)")
+        for (name,) in cursor.fetchall():
+            end = "1 hour" if name.endswith("hourly") else "1 day"
+            cursor.execute(call.format(sql.Identifier(find_schema(conn))), (name, end))
 
 
 def find_retention(conn: Connection) -> list[str]:

@@ -109,7 +109,7 @@ def _frames(chosen: str, day: date) -> Iterator[tuple[str, str]]:
 def _steps(frame: str, day: date, today: date) -> dict[str, str | None]:
     """Where the periods before and after are; none where no sample can be."""
     steps: dict[str, str | None] = {"earlier": None, "later": None}
-    if frame != "all" and frames.EARLIEST_YEAR < day.year <= frames.LATEST_YEAR:
+    if frame != "all" and periods.EARLIEST_YEAR < day.year <= periods.LATEST_YEAR:
         first = periods.floor(day, frame)
         before, after = periods.floor(first - timedelta(days=1), frame), periods.after(first, frame)
         steps["earlier"] = page.address("history", frame=frame, date=_date(frame, before))

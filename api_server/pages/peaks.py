@@ -7,7 +7,7 @@ from flask import Response, current_app, g, request
 
 from api_server.data import capacity, periods
 from api_server.data import cost as costs
-from api_server.data.frames import EARLIEST_YEAR, LATEST_YEAR
+from api_server.data.periods import EARLIEST_YEAR, LATEST_YEAR
 from api_server.pages import formats, page
 from api_server.pages.languages import Language
 from api_server.pages.page import blueprint

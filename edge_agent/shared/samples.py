@@ -43,7 +43,7 @@ class Field:
     def sql_type(self) -> str:
         """The type of its column in PostgreSQL."""
         return {
-            "float": "double precision",
+            "float": "double precision" if self.counter else "real",
             "int": "integer",
             "time": "timestamp with time zone",
             "text": "text",

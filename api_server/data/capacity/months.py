@@ -26,7 +26,7 @@ def month(
 
         def work(cursor: Any) -> tuple[list[Quarter], Peak | None]:
             return (
-                quarters.read(cursor, device_id, *bounds),
+                quarters.read(cursor, device_id, *bounds, zone),
                 quarters.read_official(cursor, device_id, *bounds),
             )
 
@@ -91,15 +91,15 @@ def read_peaks(
     cursor: Any, settings: Settings, device_id: str, firsts: Iterable[date], now: datetime
 ) -> dict[date, Peak]:
     """What each of the local months is billed by, where anything is known of it."""
-    found = {}
+    found, zone = {}, settings.site_timezone
     history = agents.read_peaks(cursor, device_id)
     for first in firsts:
-        bounds = quarters.bounds(first, settings.site_timezone)
+        bounds = quarters.bounds(first, zone)
         if bounds is None or bounds[0] > now:
             continue
         peak = quarters.read_official(cursor, device_id, *bounds)
         if peak is None:
-            listed = quarters.read(cursor, device_id, *bounds)
+            listed = quarters.read(cursor, device_id, *bounds, zone)
             peak = quarters.billed(_remembered(history.get(name(first))), listed, now)
         if peak:
             found[first] = peak

@@ -8,28 +8,19 @@ from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from api_server.data.periods import QUARTER, after, midnight
+from api_server.data import rollups
+from api_server.data.counters import Line
+from api_server.data.periods import EARLIEST_YEAR, LATEST_YEAR, QUARTER, after, midnight
 from edge_agent.shared.samples import P1
 
 MINUTES = 15
 TRUSTED_COVERAGE = 0.8
 NEAR = timedelta(seconds=60)  # how far from an edge a reading may lie and still tell of it
-EARLIEST_YEAR, LATEST_YEAR = 2020, 2200  # no sample lies outside
 FLOOR_W = 2500  # the least that a month is billed for
 
-# With a quarter on either side, which have the readings next to the edges of the month.
 _QUARTERS = """
-SELECT bucket, avg_import_power_w, covered_minutes, (energy_import).first_ts,
-    (energy_import).last_ts, (energy_import).kwh,
-    (counter_sum(energy_import, %(most_w)s, %(tick_kwh)s)
-        OVER (ORDER BY bucket)).kwh
-FROM p1_quarter_hourly
-WHERE device_id = %(device_id)s AND bucket >= %(since)s AND bucket < %(until)s ORDER BY bucket
-"""
-_LATER = """
-SELECT ts FROM p1_samples
-WHERE device_id = %(device_id)s AND ts >= %(until)s AND energy_import_kwh IS NOT NULL
-ORDER BY ts LIMIT 1
+SELECT bucket, avg_import_power_w, covered_minutes
+FROM p1_read_quarter_hourly(%s, %s, %s) ORDER BY bucket
 """
 # The meter's time of a peak is its quarter's end, give or take some seconds. The last one of a
 # month is told after its end, maybe for seconds only: a meter that begins its next month may tell
@@ -39,9 +30,8 @@ ORDER BY ts LIMIT 1
 _OFFICIAL = """
 WITH told AS (
     SELECT bucket AS ts, bucket, official_peak_w AS watts, official_peak_ts AS peak_ts
-    FROM p1_quarter_hourly
-    WHERE device_id = %(device_id)s AND bucket >= %(start)s AND bucket < %(end)s + interval '1 day'
-        AND NOT (bucket >= %(ending)s AND bucket < %(ended)s)
+    FROM p1_read_quarter_hourly(%(device_id)s, %(start)s, %(end)s + interval '1 day')
+    WHERE NOT (bucket >= %(ending)s AND bucket < %(ended)s)
     UNION ALL
     SELECT ts, date_bin('15 minutes', ts, '2020-01-01T00:00:00Z'),
         monthly_power_peak_w, monthly_power_peak_ts
@@ -95,67 +85,37 @@ def bounds(first: date, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
     return midnight(first, zone), midnight(after(first, "month"), zone)
 
 
-def read(cursor: Any, device_id: str, start: datetime, end: datetime) -> list[Quarter]:
+def read(
+    cursor: Any, device_id: str, start: datetime, end: datetime, zone: ZoneInfo
+) -> list[Quarter]:
     """The quarters from start to end that have samples."""
-    values = {
-        "device_id": device_id,
-        "since": start - QUARTER,
-        "until": end + QUARTER,
-        "most_w": P1.max_power_w,
-        "tick_kwh": P1.counter_step_kwh,
-    }
-    cursor.execute(_QUARTERS, values)
+    cursor.execute(_QUARTERS, (device_id, start, end))
     rows = cursor.fetchall()
-    line = _Line(rows)
-    if line.ends_before(end):
-        cursor.execute(_LATER, values)
-        line.goes_on = cursor.fetchone() is not None
-    return [
-        Quarter(row[0], row[1], row[2], line.power(row[0])) for row in rows if start <= row[0] < end
-    ]
+    register = _Register(rollups.follow(cursor, P1, device_id, start, end, zone, "energy_import"))
+    return [Quarter(*row, register.power(row[0])) for row in rows]
 
 
-class _Line:
+class _Register:
     """The import register through a range, and what it says of the power of a quarter.
 
-    Its readings are the first and the last of each quarter: of all those that lie near an edge
-    between quarters one of these is the nearest.
+    The points of its line are the first and the last reading of each quarter: of all those that
+    lie near an edge between quarters one of these is the nearest.
     """
 
-    def __init__(self, rows: list[tuple]):
-        self._times: list[datetime] = []
-        self._kwh: list[float] = []
-        self.goes_on = False  # there is a reading after the range
-        for _, _, _, first_ts, last_ts, inside, so_far in rows:
-            if first_ts is not None:
-                self._times += [first_ts, last_ts]
-                self._kwh += [so_far - inside, so_far]
-
-    def ends_before(self, end: datetime) -> bool:
-        """Whether the last reading lies near before an end, so that a later one decides."""
-        return bool(self._times) and end - NEAR <= self._times[-1] < end
+    def __init__(self, line: Line):
+        self._line = line
 
     def power(self, start: datetime) -> Fraction | None:
         """The mean of a quarter in W; None unless both edges are known."""
         end = start + QUARTER
-        at_start, at_end = self._at(start), self._at(end)
-        if at_start is None or at_end is None:
+        if not (self._is_near(start) and self._is_near(end) and self._line.times[-1] >= end):
             return None
-        if self._times[-1] < end and not self.goes_on:
-            return None
-        return max(Fraction(0), Fraction(str(round(at_end - at_start, 6))) * 4000)
+        return Fraction(str(self._line.energy(start, end))) * 4000
 
-    def _at(self, edge: datetime) -> float | None:
-        """The register at an edge; None unless a reading lies near."""
-        later = bisect_right(self._times, edge)
-        near = self._times[max(later - 1, 0) : later + 1]
-        if not any(abs(edge - reading) <= NEAR for reading in near):
-            return None
-        if later in (0, len(self._times)):
-            return self._kwh[0 if later == 0 else -1]
-        before, after_ = self._times[later - 1], self._times[later]
-        share = (edge - before) / (after_ - before)
-        return self._kwh[later - 1] + share * (self._kwh[later] - self._kwh[later - 1])
+    def _is_near(self, edge: datetime) -> bool:
+        later = bisect_right(self._line.times, edge)
+        near = self._line.times[max(later - 1, 0) : later + 1]
+        return any(abs(edge - reading) <= NEAR for reading in near)
 
 
 def read_official(cursor: Any, device_id: str, start: datetime, end: datetime) -> Peak | None:

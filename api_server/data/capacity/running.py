@@ -198,7 +198,8 @@ def _month_peak(
         official = quarters.read_official(cursor, device_id, *bounds)
         if official:
             return official
-        return quarters.billed(None, quarters.read(cursor, device_id, bounds[0], start), start)
+        closed = quarters.read(cursor, device_id, bounds[0], start, zone)
+        return quarters.billed(None, closed, start)
 
     peak = store.run(work)
     told = (float(peak.watts), peak.source) if peak else None

@@ -3,13 +3,13 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psycopg2
 import pytest
 
 from api_server.migrations import timescale as editions
-from tests.api_server.migrations.test_migrate import applied, ask, change, refusal, run
+from tests.api_server.data.test_rollups import refresh
+from tests.api_server.migrations.test_migrate import ask, change, refusal, run
 from tests.support import history
-from tests.support.servers import ROOT, Postgres
+from tests.support.servers import Postgres
 
 ROLLUPS = [
     f"{kind}_{width}"
@@ -18,21 +18,10 @@ ROLLUPS = [
 ]
 NUMBERS = {
     "sungrow": "bucket, sample_count, round(avg_pv_power_w::numeric, 6), max_pv_power_w,"
-    " round((import_total).kwh::numeric, 6), (export_total).last_kwh",
+    " round((import_total).last_kwh::numeric, 6), (export_total).first_ts",
     "p1": "bucket, sample_count, round(avg_power_w::numeric, 6), max_power_w,"
-    " round((energy_import).kwh::numeric, 6), (energy_export).last_kwh",
+    " round((energy_import).last_kwh::numeric, 6), (energy_export).first_ts",
 }
-
-POLICIES = (
-    "FROM timescaledb_information.jobs WHERE proc_name = 'policy_refresh_continuous_aggregate'"
-)
-OLD_NAMES = """
-CREATE TEMP VIEW old_jobs AS
-SELECT job_id, proc_name, initial_start, materialization_hypertable_schema AS hypertable_schema,
-    materialization_hypertable_name AS hypertable_name
-FROM timescaledb_information.jobs AS job JOIN timescaledb_information.continuous_aggregates
-    ON (job.hypertable_schema, job.hypertable_name) = (view_schema, view_name);
-"""
 
 
 def caggs(url: str) -> list[str]:
@@ -52,21 +41,10 @@ def contents(url: str) -> dict[str, list[tuple]]:
     }
 
 
-def refresh(url: str) -> None:
-    """Run the policies once, by their numbers."""
-    jobs = ask(url, f"SELECT job_id {POLICIES} ORDER BY 1")
-    conn = psycopg2.connect(url)
-    conn.autocommit = True
-    with conn.cursor() as cursor:
-        for job in jobs:
-            cursor.execute("CALL run_job(%s)", job)
-    conn.close()
-
-
 def test_community(timescale: Postgres) -> None:
     """Hypertables of weeks, continuous aggregates that refresh everything, children first."""
     url = timescale.create_database()
-    assert "0006_continuous_aggregates.sql  due" in run(url, "--dry-run").stdout
+    assert "0017_continuous_aggregates.sql  due" in run(url, "--dry-run").stdout
     first = run(url)
     assert first.returncode == 0, first.stderr
     second = run(url)
@@ -93,62 +71,20 @@ def test_community(timescale: Postgres) -> None:
         "SELECT config->>'compress_after' FROM timescaledb_information.jobs"
         " WHERE proc_name = 'policy_compression'",
     )
-    assert compression == [("100 days",)] * 2
-
-
-def test_policies_as_older_versions_name_them(timescale: Postgres) -> None:
-    """By the table below the view; a policy that is not there is an error."""
-    url = timescale.create_database()
-    run(url)
-    text = (ROOT / "sql/0010_prompt_refresh.sql").read_text()
-    hourly = f"SELECT alter_job(job_id, schedule_interval => interval '1 hour') {POLICIES}"
-    change(url, hourly)
-    change(url, OLD_NAMES + text.replace("timescaledb_information.jobs", "old_jobs"))
-    assert ask(url, f"SELECT schedule_interval::text {POLICIES}") == [("00:10:00",)] * 8
-    change(url, "SELECT remove_continuous_aggregate_policy('p1_daily')")
-    with pytest.raises(psycopg2.errors.RaiseException, match="p1_daily"):
-        change(url, text)
-
-
-def test_a_new_rule_holds_for_old_samples_too(timescale: Postgres, copy: Path) -> None:
-    """What was refreshed before the rule changed agrees with what is computed from then on."""
-    for file in (copy / "sql").glob("*.sql"):
-        if file.name >= "0008":
-            file.unlink()
-    url = timescale.create_database()
-    run(url, folder=copy)
-    change(
-        url,
-        "INSERT INTO p1_samples (device_id, ts, power_w, import_power_w, energy_import_kwh)"
-        " SELECT 'meter', '2026-06-01T08:00Z'::timestamptz + n * interval '5 s', 12000, 12000,"
-        " 100 + n / 12 * 0.2 FROM generate_series(0, 1440) AS n",
-    )
-    refresh(url)
-    energy = "SELECT round(sum((energy_import).kwh)::numeric, 3)::text FROM "
-    assert ask(url, energy + "p1_daily") < [("24.000",)]  # a register once a minute: steps lost
-    done = run(url)
-    assert (done.returncode, done.stderr) == (0, "")
-    for _ in range(2):
-        assert ask(url, energy + "p1_daily") == [("24.000",)]
-        assert ask(url, energy + "p1_monthly") == [("24.000",)]
-        refresh(url)
-    assert ask(url, f"SELECT DISTINCT schedule_interval::text {POLICIES}") == [("00:10:00",)]
-    role = timescale.url(url.rpartition("/")[2], "sunspool")
-    assert ask(role, "SELECT count(*) FROM p1_daily") == [(1,)]
+    assert compression == [("7 days",)] * 2
 
 
 def test_apache(timescale_apache: Postgres) -> None:
     """Hypertables and views; what is skipped says why."""
     url = timescale_apache.create_database()
     dry = run(url, "--dry-run").stdout
-    assert "0006_continuous_aggregates.sql  skipped: TimescaleDB here is the Apache edition" in dry
-    assert "0005_quarter_views.sql  due" in dry
+    assert "0017_continuous_aggregates.sql  skipped: TimescaleDB here is the Apache edition" in dry
+    assert "0016_views.sql  due" in dry
     first = run(url)
     assert first.returncode == 0, first.stderr
-    assert "skipped 0006_continuous_aggregates.sql: TimescaleDB here is the Apache" in first.stdout
+    assert "skipped 0017_continuous_aggregates.sql: TimescaleDB here is the Apache" in first.stdout
     assert run(url).stdout == ""
     assert len(ask(url, "SELECT 1 FROM timescaledb_information.hypertables")) == 2
-    assert applied(url)[-1] == "parallel_views"
 
 
 def test_a_database_that_gains_timescaledb(timescale: Postgres, server_folder: Path) -> None:
@@ -194,7 +130,7 @@ def test_an_extension_in_a_schema_of_its_own(timescale: Postgres) -> None:
     timescale.execute(f'REVOKE CREATE ON DATABASE "{name}" FROM sunspool_owner, PUBLIC')
     done = run(url)
     assert done.returncode == 0
-    assert "skipped 0003_hypertables.sql: this role may not create the extension" in done.stdout
+    assert "skipped 0012_hypertables.sql: this role may not create the extension" in done.stdout
     timescale.execute("CREATE SCHEMA elsewhere", name)
     timescale.execute("GRANT USAGE ON SCHEMA elsewhere TO PUBLIC", name)
     timescale.execute("CREATE EXTENSION timescaledb SCHEMA elsewhere", name)

@@ -252,7 +252,7 @@ def test_one_reading_and_none(house: House) -> None:
 
 
 def test_a_swapped_meter_and_an_impossible_jump(house: House) -> None:
-    """Neither is energy; what comes after counts from there."""
+    """What the new meter reads was counted by it; the jump is no energy, what comes after is."""
     house.meter(
         ("2026-06-01T08:00", 1, 5000.0),
         ("2026-06-01T08:05", 1, 5000.2),
@@ -263,7 +263,7 @@ def test_a_swapped_meter_and_an_impossible_jump(house: House) -> None:
         ("2026-06-01T10:20", 1, 9000.1),
     )
     hours = house.series("meter", "frame=day&date=2026-06-01")
-    assert [hour["energy_import_kwh"] for hour in hours] == [1.0, 0.0, 0.1]
+    assert [hour["energy_import_kwh"] for hour in hours] == [2.0, 0.0, 0.1]
 
 
 def test_registers_that_move_once_a_minute_lose_nothing(house: House) -> None:

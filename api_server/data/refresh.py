@@ -1,0 +1,94 @@
+"""Brings the kept rollups up to date, device by device, in pieces that are right on their own.
+
+Samples below `marked_until` of their device are marked by whoever stores them. It moves first, and
+alone: the lock waits for all that are being stored and did not have to mark, and what comes later
+has to. Then whatever lies below it is either seen or marked, and may be kept.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg2.extensions import connection as Connection
+
+from api_server.data.samples import LOCK
+from edge_agent.shared.samples import KINDS
+
+PIECE = timedelta(days=7)
+# What is sent every few seconds is there by then; what comes later is marked.
+DELAY = timedelta(minutes=5)
+OPTIONS = "SET work_mem = '64MB'; SET jit = off; SET timezone = 'UTC'; SET lock_timeout = '10s'"
+
+_DUE = """
+SELECT device.device_id, coalesce(kept_until, '-infinity'), rollup_start('quarter', now() - %s)
+FROM {kind}_devices AS device
+LEFT JOIN rollup_state AS state ON state.device_id = device.device_id AND kind = '{kind}'
+WHERE kept_until IS NULL OR kept_until < rollup_start('quarter', now() - %s) OR EXISTS (
+    SELECT FROM rollup_marks AS mark
+    WHERE mark.device_id = device.device_id AND mark.kind = '{kind}'
+)
+"""
+_MOVE = """
+INSERT INTO rollup_state AS state VALUES (%s, %s, '-infinity', %s)
+ON CONFLICT (device_id, kind)
+DO UPDATE SET marked_until = greatest(state.marked_until, excluded.marked_until)
+"""
+
+
+def refresh(connection: Connection) -> None:
+    """Keep all that can be kept; the connection commits every statement by itself."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM rollup_levels()")
+        if not cursor.fetchone()[0]:
+            return
+        cursor.execute(OPTIONS)
+        for kind in KINDS:
+            cursor.execute(_DUE.format(kind=kind), (DELAY, DELAY))
+            for device_id, kept, until in cursor.fetchall():
+                _refresh_device(cursor, kind, device_id, kept, until)
+
+
+def forget(connection: Connection, since: datetime) -> None:
+    """Keep nothing from a time on; the next refresh makes it anew."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT rollup_forget(%s)", (since,))
+
+
+def _refresh_device(
+    cursor: Any, kind: str, device_id: str, kept: datetime, until: datetime
+) -> None:
+    with _transaction(cursor):
+        # Two statements: one alone would look at the time before it had the lock.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (LOCK, device_id))
+        cursor.execute(_MOVE, (device_id, kind, until))
+    for piece in _pieces(cursor, kind, device_id, kept, until):
+        cursor.execute("SELECT rollup_refresh(%s, %s, %s)", (kind, device_id, piece))
+
+
+def _pieces(
+    cursor: Any, kind: str, device_id: str, kept: datetime, until: datetime
+) -> Iterator[datetime]:
+    """Up to which times it is kept, one after the other."""
+    if kept.year <= 1:  # nothing yet: -infinity
+        cursor.execute(
+            f"SELECT rollup_start('quarter', min(ts)) FROM {kind}_samples"  # noqa: S608
+            " WHERE device_id = %s",
+            (device_id,),
+        )
+        kept = cursor.fetchone()[0] or until
+    while kept + PIECE < until:
+        kept += PIECE
+        yield kept
+    yield until
+
+
+@contextmanager
+def _transaction(cursor: Any) -> Iterator[None]:
+    cursor.execute("BEGIN")
+    try:
+        yield
+    except BaseException:
+        cursor.execute("ROLLBACK")
+        raise
+    cursor.execute("COMMIT")

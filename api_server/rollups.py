@@ -1,0 +1,52 @@
+"""`python -m api_server.rollups`: bring the kept rollups up to date; silent when it goes well."""
+
+import argparse
+import logging
+import os
+import sys
+from contextlib import closing
+from datetime import date
+
+import psycopg2
+
+from api_server import config
+from api_server.data import periods, refresh
+from api_server.migrations import history, migrate
+from edge_agent.shared import logs
+from edge_agent.shared.environment import InvalidSettings
+
+COMMAND = "python -m api_server.rollups"
+log = logging.getLogger("api_server.rollups")
+
+
+def main(arguments: list[str]) -> int:
+    """Do what is due: 0, or 1 and one line why not."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument(
+        "--since",
+        type=date.fromisoformat,
+        metavar="DATE",
+        help="make them anew from this local day on, for samples that did not come through the API",
+    )
+    options = parser.parse_args(arguments)
+    logs.set_up("INFO")
+    try:
+        settings = config.load_for_migration(os.environ)
+        logs.set_up("INFO", [settings.migrate_database_url])
+        with closing(migrate.connect(settings.migrate_database_url)) as connection:
+            behind = migrate.pending(connection)
+            if behind:
+                raise history.SchemaProblem(
+                    f"the database lacks {', '.join(behind)}: run `{history.COMMAND}`"
+                )
+            if options.since:
+                refresh.forget(connection, periods.midnight(options.since, settings.site_timezone))
+            refresh.refresh(connection)
+    except (InvalidSettings, history.SchemaProblem, psycopg2.Error) as error:
+        logs.event(log, logging.ERROR, "rollups_failed", " ".join(str(error).split()))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
