@@ -61,10 +61,12 @@ def run(rounds: int) -> list[Row]:
 
 def projection(quarter: Quarter, elapsed_s: int) -> dict[str, float]:
     """What capacity/now says after so many seconds, polled every second."""
-    start_s = quarter.start.timestamp()
-    readings = [(start_s + s, quarter.kwh(s)) for s in range(-LEAD_S, elapsed_s + 1)]
+    readings = [
+        (quarter.start + timedelta(seconds=second), quarter.kwh(second))
+        for second in range(-LEAD_S, elapsed_s + 1)
+    ]
     power = quarter.watts(elapsed_s - 59, elapsed_s + 1)
-    average_w = register_w(readings, start_s)
+    average_w = register_w(readings, quarter.start)
     return foresee(elapsed_s, average_w, sum(power) / len(power), None)
 
 

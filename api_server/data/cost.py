@@ -18,6 +18,14 @@ from api_server.tariffs.rates import split
 from edge_agent.shared.samples import P1
 
 FRAMES = ("month", "year")
+_ENERGIES = {
+    "import": "energy_import",
+    "export": "energy_export",
+    "import_t1": "energy_import_t1",
+    "import_t2": "energy_import_t2",
+    "export_t1": "energy_export_t1",
+    "export_t2": "energy_export_t2",
+}
 
 
 class Rates(NamedTuple):
@@ -113,18 +121,20 @@ def _stretches(
     width = "month" if all(day.day == 1 for day in days) else "day"
     found = {
         bucket.start: {name: _decimal(kwh) for name, kwh in bucket.energies.items()}
-        for bucket in rollups.read(cursor, P1, device_id, edges, width, zone)
-    }
-    none: dict[str, Decimal | None] = {}
-    return [
-        Stretch(
-            first,
-            end,
-            found.get(start, none).get("energy_import_kwh"),
-            found.get(start, none).get("energy_export_kwh"),
+        for bucket in rollups.read(
+            cursor, P1, device_id, edges, width, zone, still=True, energies=_ENERGIES
         )
-        for (first, end), start in zip(parts, edges, strict=False)
-    ]
+    }
+    none = dict.fromkeys(_ENERGIES)
+    stretches = []
+    for (first, end), start in zip(parts, edges, strict=False):
+        kwh = found.get(start, none)
+        imported_by = kwh["import_t1"], kwh["import_t2"]
+        exported_by = kwh["export_t1"], kwh["export_t2"]
+        stretches.append(
+            Stretch(first, end, kwh["import"], kwh["export"], imported_by, exported_by)
+        )
+    return stretches
 
 
 def _decimal(kwh: float | None) -> Decimal | None:

@@ -25,13 +25,12 @@ FROM p1_read_quarter_hourly(%s, %s, %s) ORDER BY bucket
 # The meter's time of a peak is its quarter's end, give or take some seconds. The last one of a
 # month is told after its end, maybe for seconds only: a meter that begins its next month may tell
 # 0 W for that same moment, or a little for a quarter of the old one. A meter may be replaced, so
-# the last one told counts; but around the end, where every reading is looked at, only what is
-# higher than that.
+# the last one told counts; but around the end, where every reading that is kept is looked at,
+# only what is higher than that.
 _OFFICIAL = """
 WITH told AS (
     SELECT bucket AS ts, bucket, official_peak_w AS watts, official_peak_ts AS peak_ts
     FROM p1_read_quarter_hourly(%(device_id)s, %(start)s, %(end)s + interval '1 day')
-    WHERE NOT (bucket >= %(ending)s AND bucket < %(ended)s)
     UNION ALL
     SELECT ts, date_bin('15 minutes', ts, '2020-01-01T00:00:00Z'),
         monthly_power_peak_w, monthly_power_peak_ts

@@ -11,11 +11,15 @@ from api_server.data.cache import Cache
 from api_server.data.capacity import quarters
 from api_server.data.capacity.months import local
 from api_server.data.capacity.quarters import FLOOR_W, NEAR, Peak
-from api_server.data.capacity.register import LEAST_STEP_KWH, Reading, follow
+from api_server.data.counters import LEAST_STEP_S, STEADY, Fold, Rule, Span
 from api_server.data.database import Store
 from api_server.data.periods import QUARTER, floor
-from edge_agent.shared.samples import format_time
+from edge_agent.shared.samples import P1, format_time
 
+Reading = tuple[datetime, float]  # of the import register, in kWh
+
+RULE = Rule(P1.max_power_w, P1.counter_step_kwh)
+LEAST_STEP_KWH = RULE.max_power_w * LEAST_STEP_S / 3.6e6  # what may come at once
 QUARTER_S = QUARTER.total_seconds()
 BEFORE = timedelta(seconds=120)  # where the last reading before the quarter mostly lies
 FAR_BEFORE = timedelta(days=1)  # where it is looked for after a gap
@@ -119,8 +123,7 @@ def _look(cursor: Any, device_id: str, start: datetime) -> Quarter | None:
         if readings[0][0] > start:
             cursor.execute(_EARLIER, values)
             readings = [one for one in cursor.fetchall() if one[1] is not None][:1] + readings
-        timed = [(at.timestamp(), read_kwh) for at, read_kwh in readings]
-        by_register_w = register_w(timed, start.timestamp())
+        by_register_w = register_w(readings, start)
     return Quarter(ts, own_peak_w, own_peak_ts, sampled_w, power_w, by_register_w)
 
 
@@ -145,28 +148,22 @@ def foresee(
     }
 
 
-def register_w(readings: Sequence[Reading], start_s: float) -> float | None:
+def register_w(readings: Sequence[Reading], start: datetime) -> float | None:
     """The mean power from a quarter's start to the newest of the readings, by the register.
 
     None if the start is not known, if the newest reading is not yet believed (a swap of the
     meter, a glitch), or if it is less than a second old.
     """
-    line = follow(readings)
-    if not line or line[-1][0] != readings[-1][0]:
+    fold = Fold(RULE, lambda _: ())
+    for ts, kwh in readings:
+        fold.feed(Span(kwh, ts, kwh, ts, STEADY))
+    times = fold.line.times
+    if not times or times[-1] != readings[-1][0]:
         return None
-    elapsed_s = line[-1][0] - start_s
-    if elapsed_s < 1 or not any(abs(s - start_s) <= NEAR.total_seconds() for s, _ in line):
+    elapsed_s = (times[-1] - start).total_seconds()
+    if elapsed_s < 1 or not any(abs(ts - start) <= NEAR for ts in times):
         return None
-    return (line[-1][1] - _at(line, start_s)) * 3_600_000 / elapsed_s
-
-
-def _at(line: list[Reading], s: float) -> float:
-    """The line at a time, interpolated; its first reading before that."""
-    later = next(number for number, reading in enumerate(line) if reading[0] > s)
-    if later == 0:
-        return line[0][1]
-    (before_s, before_kwh), (after_s, after_kwh) = line[later - 1], line[later]
-    return before_kwh + (after_kwh - before_kwh) * (s - before_s) / (after_s - before_s)
+    return (fold.line.energy(start, times[-1]) or 0.0) * 3_600_000 / elapsed_s
 
 
 def _month_peak(

@@ -69,6 +69,8 @@ def sample(at: datetime) -> dict:
         "power_w": 400,
         "import_power_w": 400,
         "energy_import_kwh": round(1000 + float(IMPORT) * passed, 3),
+        "energy_import_t1_kwh": round(600 + 0.75 * float(IMPORT) * passed, 3),
+        "energy_import_t2_kwh": round(400 + 0.25 * float(IMPORT) * passed, 3),
         "energy_export_kwh": round(10 + float(EXPORT) * passed, 3),
         "monthly_power_peak_w": PEAKS[number] if told else None,
         "monthly_power_peak_ts": ended if told else None,
@@ -153,6 +155,19 @@ def test_a_price_that_changes_within_a_month_counts_by_local_days(store, path):
     assert told["total_eur"] is not None
 
 
+def test_a_price_per_tariff_meets_the_registers_of_the_tariffs(store, tmp_path):
+    path = tmp_path / "tariff.toml"
+    by_day = CONTRACT.replace('tariff = "all"\neur_per_kwh = 0.25', "tariff = 1\neur_per_kwh = 0.4")
+    night = '[[price]]\nfrom = 2026-08-11\nwhat = "import"\ntariff = 2\neur_per_kwh = 0.2\n'
+    path.write_text(by_day + night)
+    told = ask(store, "month", date(2026, 8, 20), TARIFF_FILE=str(path))["months"][0]
+    before, after = hours("2026-08-01", "2026-08-11"), hours("2026-08-11", "2026-09-01")
+    price = Decimal("0.75") * Decimal("0.4") + Decimal("0.25") * Decimal("0.2")
+    exact = IMPORT * (before * Decimal("0.10") + after * price)
+    assert told["import_eur"] == pytest.approx(float(exact), abs=0.011)  # registers have 3 decimals
+    assert told["missing"] == []
+
+
 def test_a_running_year_is_listed_up_to_now(store, path):
     told = ask(store, "year", None, GRID_AREA="imewo", TARIFF_FILE=str(path))
     listed = told["months"]
@@ -190,7 +205,7 @@ def test_what_has_not_begun_is_not_listed(store, path):
     for frame, day in (("month", date(2026, 10, 1)), ("year", date(2027, 1, 1))):
         told = ask(store, frame, day, TARIFF_FILE=str(path))
         assert (told["months"], told["total_eur"]) == ([], None)
-    assert ask(store, "year", date(2019, 1, 1))["months"] == []
+    assert ask(store, "year", date(1970, 1, 1))["months"] == []
 
 
 class TestTwelveMonths:
