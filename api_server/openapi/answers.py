@@ -71,14 +71,15 @@ INGEST = obj(
     duplicates=integer("Samples that were there already.", 0),
 )
 ROOT = obj("Who answers.", status=choice("ok"), **_NAMED)
-HEALTH = obj(
-    "The state of the parts.",
-    status=choice("ok", "degraded", "down"),
+_PARTS = {
+    "status": choice("ok", "degraded", "down"),
     **_NAMED,
-    db=choice("ok", "down"),
-    redis=choice("ok", "down", "read-only"),
-    schema=choice("ok", "behind", "unknown", "unusable"),
-)
+    "db": choice("ok", "down"),
+    "redis": choice("ok", "down", "read-only"),
+    "schema": choice("ok", "behind", "unknown", "unusable"),
+}
+HEALTH = obj("The state of the parts.", **_PARTS)
+UNUSABLE = obj("A database that can not be written to.", **_PARTS, detail=text("The ways out."))
 _PEAK_OF_MONTH = obj("A past month's peak.", month=MONTH, w=number(), ts=nullable(time()))
 AGENT = obj(
     "The last report of a device's agent; unknown is null.",
@@ -91,7 +92,7 @@ AGENT = obj(
     thinned=nullable(integer()),
     dropped=nullable(integer()),
     lost=nullable(integer()),
-    clock_warning=nullable(text()),
+    clock_warning={"type": ["string", "boolean", "null"]},
     last_error=nullable(text()),
     peaks=nullable(listed(_PEAK_OF_MONTH)),
     reported_ts=time(),

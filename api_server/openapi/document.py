@@ -101,7 +101,9 @@ def _of_device(ok: Schema, *statuses: int, **more: Any) -> Operation:
 
 OPERATIONS = {
     "/": Operation(answers.ROOT, also={303: None}),
-    "/health": Operation(answers.HEALTH, also={503: {"anyOf": [answers.HEALTH, ERROR]}}),
+    "/health": Operation(
+        answers.HEALTH, also={503: {"anyOf": [answers.HEALTH, answers.UNUSABLE, ERROR]}}
+    ),
     "/v1/ingest": Operation(answers.INGEST, statuses=(403, 408, 411, 413, 415, 422), body={}),
     "/v1/realtime": _of_device(_either(answers.realtime), 404),
     "/v1/series": _of_device(
