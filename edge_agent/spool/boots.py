@@ -10,7 +10,6 @@ from datetime import datetime
 from edge_agent import RELEASED
 from edge_agent.clock import ReadingTime
 from edge_agent.shared.samples import format_time
-from edge_agent.spool.errors import named_errors
 from edge_agent.spool.file import SpoolFile
 from edge_agent.spool.row import microseconds, unplaced
 
@@ -23,12 +22,11 @@ HeldBoot = tuple[str, float, float]  # boot_id, first and last second of its hel
 
 def held_boots(file: SpoolFile) -> list[HeldBoot]:
     """The boots of held rows that have no time, oldest first."""
-    with named_errors(file.path):
-        return file.db.execute(
-            "SELECT boot_id, min(boot_s), max(boot_s) FROM samples WHERE held = 1"  # noqa: S608
-            f" AND boot_id NOT IN (SELECT boot_id FROM boots) AND {GOOD}"
-            " GROUP BY boot_id ORDER BY min(id)"
-        ).fetchall()
+    return file.db.execute(
+        "SELECT boot_id, min(boot_s), max(boot_s) FROM samples WHERE held = 1"  # noqa: S608
+        f" AND boot_id NOT IN (SELECT boot_id FROM boots) AND {GOOD}"
+        " GROUP BY boot_id ORDER BY min(id)"
+    ).fetchall()
 
 
 def began(held: list[HeldBoot], now: ReadingTime, newest: datetime | None) -> dict[str, int]:
@@ -50,22 +48,22 @@ def began(held: list[HeldBoot], now: ReadingTime, newest: datetime | None) -> di
     return found
 
 
-def take_back(file: SpoolFile, later_than: datetime, newest: datetime) -> list[int]:
-    """Hold some rows again that are later, the newest first; returns their ids.
+def take_back(file: SpoolFile, later_than: datetime, newest: datetime) -> int:
+    """Hold some rows again that are later, the newest first; returns how many.
 
     When no others are left, `newest` is the newest time.
     """
     file.db.create_function("unplaced", 1, lambda boot_id: unplaced(boot_id, file.boots))
     text, number = format_time(later_than).rstrip("Z"), microseconds(later_than)
     with file.transaction():
-        found = file.db.execute(
+        count = file.db.execute(
             "UPDATE samples SET held = 1, boot_id = unplaced(boot_id),"  # noqa: S608
             " crc = checksum(ts, unplaced(boot_id), boot_s, 1, note, payload)"
             " WHERE id IN (SELECT id FROM samples LEFT JOIN boots USING (boot_id) WHERE"
             " CASE held WHEN 0 THEN rtrim(ts, 'Z') > ? ELSE began + boot_s * 1e6 > ? END"
-            f" AND {GOOD} ORDER BY id DESC LIMIT ?) RETURNING id",
+            f" AND {GOOD} ORDER BY id DESC LIMIT ?)",
             (text, number, TAKEN_BACK_ROWS),
-        ).fetchall()
-        if len(found) < TAKEN_BACK_ROWS:
+        ).rowcount
+        if count < TAKEN_BACK_ROWS:
             file.counters["newest_ts"] = format_time(newest)
-    return [id_ for (id_,) in found]
+    return count

@@ -30,18 +30,11 @@ class SpoolFailed(SpoolError):
     """The disk or the file system failed: the handle must not be used again."""
 
 
-class SpoolDenied(SpoolFailed):
-    """The file must not be written, or is none."""
-
-
 _KINDS = {
     sqlite3.SQLITE_FULL: SpoolFull,
     sqlite3.SQLITE_CORRUPT: SpoolCorrupt,
     sqlite3.SQLITE_NOTADB: SpoolCorrupt,
     sqlite3.SQLITE_ERROR: SpoolCorrupt,  # our statements are right, so the schema is not
-    sqlite3.SQLITE_READONLY: SpoolDenied,
-    sqlite3.SQLITE_CANTOPEN: SpoolDenied,
-    sqlite3.SQLITE_PERM: SpoolDenied,
 }
 
 
@@ -50,16 +43,11 @@ def named_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite and the system raise into one of the errors above."""
     try:
         yield
-    except (sqlite3.DatabaseError, OSError) as error:
-        raise named(error, path) from error
-
-
-def named(error: sqlite3.DatabaseError | OSError, path: Path) -> Exception:
-    """One of the errors above for what SQLite or the system raised; a mistake of ours stays one."""
-    if isinstance(error, OSError):
-        kind = SpoolDenied if isinstance(error, PermissionError) else SpoolFailed
-        return kind(f"{path}: {error}")
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is None:
-        return error
-    return _KINDS.get(code & 0xFF, SpoolFailed)(f"{path}: {error} ({error.sqlite_errorname})")
+    except OSError as error:
+        raise SpoolFailed(f"{path}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is None:
+            raise  # a mistake of ours
+        kind = _KINDS.get(code & 0xFF, SpoolFailed)
+        raise kind(f"{path}: {error} ({error.sqlite_errorname})") from error

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from edge_agent.shared.logs import event
-from edge_agent.spool.errors import SpoolError, SpoolLocked, named_errors
+from edge_agent.spool.errors import SpoolError, SpoolLocked
 
 RESERVE_BYTES = 2**20
 SPARE_BYTES = 8 * RESERVE_BYTES  # the reserve is only made where this much is free
@@ -28,6 +28,17 @@ def make_folder(path: Path) -> None:
         raise SpoolError(f"cannot make the folder of the spool: {error}") from error
     if path.is_dir():
         raise SpoolError(f"{path} is a folder; SPOOL_PATH must name a file")
+
+
+def require_writable(path: Path) -> None:
+    """Raise SpoolError for rights that a person has to put right.
+
+    A disk that turned read-only is another matter: readings are sent from memory until it is well.
+    """
+    read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
+    for each in (path.parent, path):
+        if each.exists() and not read_only and not os.access(each, os.W_OK):
+            raise SpoolError(f"{each}: no permission to write")
 
 
 def create_file(path: Path) -> None:
@@ -76,14 +87,13 @@ def move_away(path: Path) -> Path:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     numbered = (path.with_name(f"{path.name}.corrupt-{stamp}-{n:02}") for n in range(100))
     bad = next(name for name in numbered if not name.exists())
-    with named_errors(path):
-        with suppress(OSError):  # there may be no log, or no second names on this file system
-            os.link(log_of(path), log_of(bad))
-        os.rename(path, bad)
-        with suppress(FileNotFoundError):
-            os.replace(log_of(path), log_of(bad))
-        path.with_name(path.name + "-shm").unlink(missing_ok=True)
-        sync_directory(path.parent)
+    with suppress(OSError):  # there may be no log, or no second names on this file system
+        os.link(log_of(path), log_of(bad))
+    os.rename(path, bad)
+    with suppress(FileNotFoundError):
+        os.replace(log_of(path), log_of(bad))
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    sync_directory(path.parent)
     return bad
 
 
@@ -106,8 +116,6 @@ class Reserve:
 
     def keep(self) -> None:
         """Make the reserve if it is not there and the disk has room again."""
-        if self.kept:
-            return
         try:
             if not self._path.exists() and self._free_bytes() >= SPARE_BYTES:
                 with self._path.open("wb") as file:

@@ -14,6 +14,7 @@ PAGE_BYTES = 1024
 TABLE_LEAF, INDEX_LEAF = 13, 10
 LONGEST_BYTES = 2**20
 LOG_HEADER_BYTES, FRAME_HEADER_BYTES = 32, 24
+LENGTHS = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)  # of a column, by its serial type
 
 Record = tuple[int | None, list[Any]]  # rowid (None in an index) and the columns
 
@@ -34,9 +35,12 @@ class Pages:
             if commits:
                 self._in_log |= pending
                 pending = {}
+
+    def numbers(self) -> Iterator[int]:
+        """The number of every page, those that are only in the log at the end."""
         in_file = self._file.seek(0, 2) // self._size
-        most = in_file + len(self._in_log)  # a damaged page number may be anything
-        self.count = max([in_file, *(number for number in self._in_log if number <= most)])
+        yield from range(1, in_file + 1)
+        yield from sorted(number for number in self._in_log if number > in_file)
 
     def _page(self, number: int) -> bytes:
         """One page, counted from 1; nothing where a bad sector is."""
@@ -57,17 +61,17 @@ class Pages:
         for cell in range(min(cells, self._size // 4)):
             with suppress(IndexError, ValueError, struct.error):
                 (offset,) = struct.unpack_from(">H", page, start + 8 + 2 * cell)
-                yield self._record(page, offset, page[start] == TABLE_LEAF)
+                size, offset = _varint(page, offset)
+                rowid = None
+                if page[start] == TABLE_LEAF:
+                    rowid, offset = _varint(page, offset)
+                yield rowid, _columns(self._record(page, offset, size))
 
-    def _record(self, page: bytes, offset: int, in_table: bool) -> Record:
-        """Decode the cell at an offset; raises ValueError or IndexError if it makes no sense."""
-        size, offset = _varint(page, offset)
-        rowid = None
-        if in_table:
-            rowid, offset = _varint(page, offset)
+    def _record(self, page: bytes, offset: int, size: int) -> bytes:
+        """The bytes of a record; raises ValueError if it is none of a spool or cut off."""
         if not 0 < size <= LONGEST_BYTES:
             raise ValueError("no record of a spool")
-        here = self._bytes_on_page(size, in_table)
+        here = self._bytes_on_page(size)
         body = page[offset : offset + here]
         (number,) = struct.unpack_from(">I", page, offset + here) if here < size else (0,)
         while number and len(body) < size:  # the rest of a long record is a chain of pages
@@ -76,13 +80,13 @@ class Pages:
             body += rest[4:]
         if len(body) < size:
             raise ValueError("cut off")
-        return rowid, _columns(body[:size])
+        return body[:size]
 
-    def _bytes_on_page(self, size: int, in_table: bool) -> int:
-        most = self._size - 35 if in_table else (self._size - 12) * 64 // 255 - 23
+    def _bytes_on_page(self, size: int) -> int:
+        """Of a record in a table; those in an index of a spool are all short."""
+        most, least = self._size - 35, (self._size - 12) * 32 // 255 - 23
         if size <= most:
             return size
-        least = (self._size - 12) * 32 // 255 - 23
         some = least + (size - least) % (self._size - 4)
         return some if some <= most else least
 
@@ -154,24 +158,18 @@ def _columns(record: bytes) -> list[Any]:
     header_end, columns = data, []
     while at < header_end:
         kind, at = _varint(record, at)
-        value, length = _value(kind, record, data)
-        columns.append(value)
+        length = (kind - 12) // 2 if kind >= 12 else LENGTHS[kind]
+        columns.append(_value(kind, record[data : data + length]))
         data += length
     if data > len(record):
         raise ValueError("longer than its cell")
     return columns
 
 
-def _value(kind: int, body: bytes, start: int) -> tuple[Any, int]:
-    """A column of a serial type, and how many bytes it takes."""
-    if kind in (0, 8, 9):
-        return {0: None, 8: 0, 9: 1}[kind], 0
+def _value(kind: int, raw: bytes) -> Any:
+    """A column of a serial type."""
+    if kind >= 12:
+        return raw.decode(errors="replace") if kind % 2 else raw
     if kind == 7:
-        return struct.unpack_from(">d", body, start)[0], 8
-    if kind in (10, 11):
-        raise ValueError("reserved")
-    length = (kind - 12) // 2 if kind >= 12 else (0, 1, 2, 3, 4, 6, 8)[kind]
-    raw = body[start : start + length]
-    if kind < 12:
-        return int.from_bytes(raw, "big", signed=True), length
-    return raw if kind % 2 == 0 else raw.decode(errors="replace"), length
+        return struct.unpack(">d", raw)[0]
+    return {0: None, 8: 0, 9: 1}.get(kind, int.from_bytes(raw, "big", signed=True))

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
@@ -24,15 +25,13 @@ from edge_agent.shared.logs import event
 from edge_agent.shared.samples import format_time, parse_time
 from edge_agent.spool import boots
 from edge_agent.spool.disk import Disk
-from edge_agent.spool.errors import SpoolBroken, SpoolError, SpoolLocked
-from edge_agent.spool.file import SpoolFile
+from edge_agent.spool.errors import SpoolBroken, SpoolError
+from edge_agent.spool.file import Changes, SpoolFile
 from edge_agent.spool.folder import lock, make_folder, retry_request
-from edge_agent.spool.memory import Changes, Memory
-from edge_agent.spool.row import DAMAGED, EPOCH, Entry, Row, make_row, unplaced
+from edge_agent.spool.row import DAMAGED, EPOCH, Row, make_row, unplaced
 from edge_agent.spool.tables import STATUS
 
-__all__ = ["Entry", "Spool", "SpoolBroken", "SpoolError", "SpoolLocked"]
-
+MEMORY_SAMPLES = 7200  # two hours of the fastest polling
 INSERT_ROWS = 500  # at most so many in one transaction, so that the log stays small
 MAINTENANCE_S = 0.3  # with each reading, so that polling stays in time
 FIRST_MAINTENANCE_S = 5.0
@@ -64,17 +63,15 @@ class Spool:
         self._mark = b'"device_id":%b' % json.dumps(device_id).encode() if device_id else b""
         self._retry_request = retry_request(self.path)
         self._mutex = threading.Lock()
-        self._memory = Memory()
+        self._waiting: deque[Row] = deque()  # for the disk, under negative ids
+        self._changes = Changes()
         self._given_ids = 0
-        self._oldest_ts: str | None = None
-        self._oldest_known = False
-        self._taken_back: set[int] = set()  # ids whose refusal is out of date
-        self._highest_id = 0  # that was ever peeked
+        self._oldest_ts: str | None = None  # None: to be read
+        self._taken_back = False  # since the last batch was peeked
         make_folder(self.path)
         self._lock_handle = lock(self.path)
         try:
             self._disk = Disk(self.path, max_mb)
-            self._disk.start()
             self._disk.maintain(FIRST_MAINTENANCE_S)
         except BaseException:
             os.close(self._lock_handle)
@@ -88,50 +85,67 @@ class Spool:
         with self._mutex:
             held, boot_id = not taken.trusted, taken.boot_id
             if held:
-                boot_id, self.is_placed = unplaced(boot_id, self._boots), False
+                boot_id, self.is_placed = unplaced(boot_id, self._disk.boots), False
             row = make_row(self._given_ids - 1, sample, boot_id, taken.boot_s, held)
             self._given_ids = row.id
-            self._memory.rows.append(row)
+            self._waiting.append(row)
             written = self._flush()
-            if not written:
-                self._memory.drop_oldest()
+            if len(self._waiting) > MEMORY_SAMPLES:
+                self._drop_oldest()
             if self._disk.maintain(MAINTENANCE_S):
-                self.is_placed = self._oldest_known = False  # salvage brings back held readings
-            self._oldest_known &= self._oldest_ts is not None
+                self.is_placed, self._oldest_ts = False, None  # salvage brings back held readings
             since = self._disk.failing_since
             if since is not None and monotonic() - since > self._patience_s:
                 raise SpoolBroken(f"{self.path} could not be used for {self._patience_s:.0f} s")
             return written
 
-    def peek(self, limit: int, newest: bool = False) -> list[Entry]:
+    def _drop_oldest(self) -> None:
+        self._waiting.popleft()
+        self._changes.dropped += 1
+        if self._changes.dropped % 100 == 1:
+            msg = "memory is full too: the oldest reading that was never stored is gone"
+            event(log, logging.ERROR, "spool_dropped", msg, dropped=self._changes.dropped)
+
+    def peek(self, limit: int, newest: bool = False) -> list[Row]:
         """The oldest readings that may be sent (or the newest), oldest first; they stay."""
         with self._mutex:
             self._flush()
+            self._taken_back = False
             rows = self._queued_on_disk(limit, newest)
-            if self._memory.rows:
-                rows += self._memory.sendable(self._boots)
-            rows = rows[-limit:] if newest else rows[:limit]
-            if rows:
-                self._taken_back.difference_update(row.id for row in rows)
-                self._highest_id = max(self._highest_id, *(row.id for row in rows))
-            return [Entry(row.id, row.payload) for row in rows]
+            if self._waiting:
+                placed = (row.placed(self._disk.boots) for row in self._waiting)
+                rows += [row for row in placed if not row.held]
+            return rows[-limit:] if newest else rows[:limit]
 
     def ack(self, ids: Iterable[int]) -> None:
         """Forget readings that the server has confirmed; never fails."""
-        self._end(dict.fromkeys(ids))
+        with self._mutex:
+            self._end(dict.fromkeys(ids))
 
     def set_aside(self, refused: Iterable[tuple[int, str]]) -> None:
         """Keep refused readings apart, each with its reason; never fails.
 
-        What was taken back meanwhile stays: it was refused for the time that it had.
+        If times were taken back meanwhile, all stay: some were refused for the time that they had.
         """
-        self._end({id_: reason for id_, reason in refused if id_ not in self._taken_back})
+        with self._mutex:
+            if not self._taken_back:
+                self._end(dict(refused))
+
+    def _end(self, endings: dict[int, str | None]) -> None:
+        """Note how readings ended; one that reached the disk since it was peeked is sent again."""
+        if any(id_ < 0 for id_ in endings):
+            for row in [row for row in self._waiting if row.id in endings]:
+                self._waiting.remove(row)
+                if (reason := endings[row.id]) is not None:
+                    self._changes.refused.append((row.placed(self._disk.boots), reason))
+        self._changes.endings |= {id_: reason for id_, reason in endings.items() if id_ > 0}
+        self._flush()
 
     def retry(self) -> int | None:
         """Bring what was set aside back into the queue; returns how many, None: not now."""
         with self._mutex:
             self._flush()
-            self.is_placed = self._oldest_known = False
+            self.is_placed, self._oldest_ts = False, None
             count = self._ask(None, SpoolFile.retry)
         if count is not None:
             with suppress(OSError):
@@ -146,14 +160,16 @@ class Spool:
         """Give held readings their time, by a pair of clocks that can be trusted."""
         with self._mutex:
             self._flush()
+            known = self._disk.boots
             found = self._ask(None, boots.held_boots)
-            known, waiting = self._boots, self._memory.held_boots()
+            waiting = [(row.boot_id, row.boot_s, row.boot_s) for row in self._waiting if row.held]
             held = [boot for boot in (*(found or ()), *waiting) if boot[0] not in known]
             began = boots.began(held, now, self.newest_ts())
             new = {boot_id: us for boot_id, us in began.items() if boot_id not in known}
             if new:
-                self._memory.changes.boots |= new
-                self._memory.changes.newest_ts = format_time(now.ts - TICK)
+                self._changes.boots |= new
+                self._changes.newest_ts = format_time(now.ts - TICK)
+                self._disk.boots |= new
                 self._flush()
             self.is_placed = found is not None
             if held:
@@ -168,58 +184,38 @@ class Spool:
         """
         with self._mutex:
             self._flush()
-            self.is_placed = self._oldest_known = False
-            ids = self._ask(None, boots.take_back, later_than, newest, urgent=True)
-            self._taken_back.update(id_ for id_ in ids or () if id_ <= self._highest_id)
-            return None if ids is None else len(ids)
+            self.is_placed, self._oldest_ts, self._taken_back = False, None, True
+            return self._ask(None, boots.take_back, later_than, newest, urgent=True)
 
     def knows_boot(self, boot_id: str) -> bool:
         """Whether the time was ever trusted in this boot."""
-        return boot_id in self._boots
+        return boot_id in self._disk.boots
 
     def status(self) -> dict[str, Any]:
         """What `--spool` prints, and what only memory knows."""
+        counts = self.counts()
         with self._mutex:
-            self._flush()
-            return self._with_memory(self._ask(self._seen(), SpoolFile.status))
+            return counts | {"rejected": self._ask([], SpoolFile.rejected)}
 
     def counts(self) -> dict[str, Any]:
         """The status without the readings that were set aside, which takes no time."""
         with self._mutex:
             self._flush()
-            if not self._oldest_known:
+            if self._oldest_ts is None:
                 self._oldest_ts = self._ask(None, SpoolFile.oldest_ts)
-                self._oldest_known = True
-            return self._with_memory(self._seen() | {"oldest_ts": self._oldest_ts})
-
-    def _seen(self) -> dict[str, Any]:
-        counters = self._disk.counters
-        return {name: counters[name] for name in STATUS} | {"oldest_ts": None, "rejected": []}
-
-    def _with_memory(self, status: dict[str, Any]) -> dict[str, Any]:
-        changes, waiting = self._memory.changes, self._memory.rows
-        status["dropped"] += changes.dropped
-        status["set_aside"] += len(changes.refused)
-        in_memory = len(waiting) - len(changes.endings)
-        status["pending"] = max(0, status["pending"] + in_memory)
-        status["oldest_ts"] = status["oldest_ts"] or next((row.ts for row in waiting), None)
-        return status
+            counts = {name: self._disk.counters[name] for name in STATUS}
+            changes, waiting = self._changes, self._waiting
+            counts["dropped"] += changes.dropped
+            counts["set_aside"] += len(changes.refused)
+            in_memory = len(waiting) - len(changes.endings)
+            counts["pending"] = max(0, counts["pending"] + in_memory)
+            oldest = self._oldest_ts or (waiting[0].ts if waiting else None)
+            return counts | {"oldest_ts": oldest}
 
     def newest_ts(self) -> datetime | None:
         """The latest time of any reading ever stored here, but for what was taken back."""
         newest = self._disk.counters["newest_ts"]
         return parse_time(newest) if newest else None
-
-    def meta(self, key: str) -> str | None:
-        """A text remembered with `set_meta`."""
-        with self._mutex:
-            return self._memory.changes.meta.get(key) or self._ask(None, SpoolFile.meta, key)
-
-    def set_meta(self, key: str, value: str) -> None:
-        """Remember a text beside the readings."""
-        with self._mutex:
-            self._memory.changes.meta[key] = value
-            self._flush()
 
     def close(self) -> None:
         """Write what can still be written and close the file; may be called twice."""
@@ -230,16 +226,10 @@ class Spool:
                 os.close(self._lock_handle)
                 self._lock_handle = None
 
-    @property
-    def _boots(self) -> dict[str, int]:
-        """When boots began, as far as that is known."""
-        new = self._memory.changes.boots
-        return self._disk.boots | new if new else self._disk.boots
-
     def _queued_on_disk(self, limit: int, newest: bool) -> list[Row]:
         """Rows to send; damaged and foreign ones are set aside on the way."""
         for _ in range(UNSENDABLE_BATCHES):
-            endings = self._memory.changes.endings
+            endings = self._changes.endings
             found = self._ask([], SpoolFile.queued, limit + len(endings), newest)
             rows = [row for row in found if row.id not in endings] if endings else found
             unsendable = {row.id: why for row in rows if (why := self._why_unsendable(row))}
@@ -247,8 +237,7 @@ class Spool:
                 return [row.placed(self._disk.boots) if row.held else row for row in rows]
             msg = f"{len(unsendable)} readings set aside: {'; '.join({*unsendable.values()})}"
             event(log, logging.ERROR, "spool_unsendable", msg, ids=list(unsendable)[:20])
-            endings |= unsendable
-            self._flush()
+            self._end(unsendable)
         return []
 
     def _why_unsendable(self, row: Row) -> str | None:
@@ -258,20 +247,14 @@ class Spool:
             return None
         return f"of device {row.sample.get('device_id')}, while DEVICE_ID is {self._device_id}"
 
-    def _end(self, endings: dict[int, str | None]) -> None:
-        with self._mutex:
-            self._memory.end(endings, self._boots)
-            self._flush()
-
     def _flush(self) -> bool:
         """Bring the file up to date with memory; False if it cannot be now."""
-        changes, waiting = self._memory.changes, self._memory.rows
+        changes, waiting = self._changes, self._waiting
         urgent = bool(changes.endings or changes.refused or changes.boots)
         try:
-            if urgent or changes.meta or changes.dropped:
+            if urgent or changes.dropped:
                 self._disk.run(SpoolFile.apply, changes, urgent=urgent)
-                self._memory.changes = Changes()
-                self._oldest_known = False
+                self._changes, self._oldest_ts = Changes(), None
             some = 1 if self.trouble else INSERT_ROWS  # no use trying many before one goes in
             while waiting:
                 rows = list(islice(waiting, some))

@@ -28,7 +28,7 @@ class Row(NamedTuple):
     held: int
     note: str | None  # written by version 1.0.0 only
     crc: int
-    payload: bytes
+    payload: bytes  # JSON
 
     @property
     def good(self) -> bool:
@@ -40,33 +40,14 @@ class Row(NamedTuple):
         """The reading; only for a row that is good."""
         return json.loads(self.payload)
 
-    @property
-    def shown(self) -> Any:
-        """The reading, or the text that is left of it."""
-        if self.good:
-            return self.sample
-        return self.payload.decode(errors="replace") if isinstance(self.payload, bytes) else None
-
     def placed(self, boots: dict[str, int]) -> "Row":
         """The row with the time at which it is sent; itself if it has one or none is known."""
         if not self.held or self.boot_id not in boots:
             return self
         # Odd, while times read from the clock are even: two readings never share their key.
-        began_us = boots[self.boot_id] + round(self.boot_s * 1e6) | 1
-        ts = format_time(EPOCH + timedelta(microseconds=began_us))
+        us = boots[self.boot_id] + round(self.boot_s * 1e6) | 1
+        ts = format_time(EPOCH + timedelta(microseconds=us))
         return make_row(self.id, self.sample | {"ts": ts}, self.boot_id, self.boot_s)
-
-
-class Entry(NamedTuple):
-    """A reading to be sent, as JSON, and the id that confirms it."""
-
-    id: int
-    payload: bytes
-
-    @property
-    def sample(self) -> dict[str, Any]:
-        """The reading itself."""
-        return json.loads(self.payload)
 
 
 def checksum(

@@ -9,27 +9,23 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from edge_agent.shared.logs import event
-from edge_agent.spool.errors import named_errors
 from edge_agent.spool.file import SpoolFile
 from edge_agent.spool.pages import Pages
 from edge_agent.spool.row import DAMAGED, Row
-from edge_agent.spool.tables import LARGEST_ID, boot_crc, counters_from_text
-from edge_agent.spool.thinning import NEARLY_FULL
+from edge_agent.spool.tables import COUNTERS, LARGEST_ID, boot_crc, counters_from_text
 
 PAGES_PER_STEP = 64  # a small part of even the smallest spool
 
 log = logging.getLogger(__name__)
 
 
-def salvage(file: SpoolFile, known: dict[str, dict[str, Any]]) -> Iterator[bool]:
-    """Take over the rows of every damaged file beside this one, some pages per step.
-
-    `known` are the counters of those that were in use until they failed.
-    """
+def salvage(file: SpoolFile) -> Iterator[bool]:
+    """Take over the rows of every damaged file beside this one, some pages per step."""
     for bad in sorted(file.path.parent.glob(f"{file.path.name}.corrupt-*")):
         if bad.name.endswith(("-wal", "-shm")):
             continue
@@ -39,35 +35,39 @@ def salvage(file: SpoolFile, known: dict[str, dict[str, Any]]) -> Iterator[bool]
             event(log, logging.ERROR, "spool_salvage_failed", f"cannot open {bad}: {error}")
             continue
         with closing(pages):
-            yield from _Job(file, bad, pages, known.get(bad.name)).run()
-        with named_errors(bad):
-            os.rename(bad, bad.with_name(bad.name.replace(".corrupt-", ".salvaged-")))
+            yield from _Salvage(file, bad).run(pages)
+        os.rename(bad, bad.with_name(bad.name.replace(".corrupt-", ".salvaged-")))
 
 
-class _Job:
-    """One damaged file: its records, told apart by their shape, and how many there were."""
+class _Salvage:
+    """Of one damaged file: its records, told apart by their shape, and how many there were."""
 
-    def __init__(self, file: SpoolFile, bad: Path, pages: Pages, counters: dict[str, Any] | None):
-        self._file, self._bad, self._pages = file, bad, pages
-        self._counters, self._found_counters = counters, None
-        self._saved = self._damaged = self._last_id = 0
+    def __init__(self, file: SpoolFile, bad: Path):
+        self._file, self._bad = file, bad
+        self._counters: dict[str, Any] | None = None
+        self._last_id = self._saved = 0
         self._ids: list[int] = []  # the least and the largest
+        self._damaged: list[Row] = []
         self._aside: list[tuple[Row, str]] = []
 
-    def run(self) -> Iterator[bool]:
+    def run(self, pages: Pages) -> Iterator[bool]:
         """Take over the pages, and at the end count what is lost."""
-        count, some = self._pages.count, PAGES_PER_STEP
-        for first in range(1, count + 1, some):
-            while self._file.fill >= NEARLY_FULL:
-                yield True
+        numbers, some = pages.numbers(), [0]
+        while some:
             with self._file.transaction():
-                for number in range(first, min(first + some, count + 1)):
-                    for rowid, columns in self._pages.records(number):
+                some = list(islice(numbers, PAGES_PER_STEP))
+                for number in some:
+                    for rowid, columns in pages.records(number):
                         self._sort(rowid, columns)
-                if first + some > count and self._file.meta("salvaged") != self._bad.name:
+                if not some and not self._is_finished():
                     self._finish()
             self._file.measure()
             yield True
+
+    def _is_finished(self) -> bool:
+        """Whether a power cut came between counting and renaming."""
+        found = self._file.db.execute("SELECT value FROM meta WHERE key = 'salvaged'").fetchall()
+        return found == [(self._bad.name,)]
 
     def _sort(self, rowid: int | None, columns: list[Any]) -> None:
         """Put one record where it belongs; what belongs nowhere is another table's."""
@@ -83,14 +83,11 @@ class _Job:
             case ["samples", int() as last_id] if rowid is not None and last_id < LARGEST_ID:
                 self._last_id = last_id
             case ["counters", str() as text] if rowid is None:
-                self._found_counters = counters_from_text(text)
-            case [str() as key, str() as value] if rowid is None and self._file.meta(key) is None:
-                self._file.put_meta(key, value)
+                self._counters = counters_from_text(text)
 
     def _take(self, row: Row) -> None:
         if not row.good:
-            self._damaged += 1
-            self._aside.append((row, DAMAGED))
+            self._damaged.append(row)
             return
         self._saved += 1
         self._file.put(row)
@@ -98,25 +95,23 @@ class _Job:
             self._ids = [min([row.id, *self._ids]), max([row.id, *self._ids])]
 
     def _finish(self) -> None:
-        counters = self._counters or self._found_counters
-        lost = max(0, self._expected(counters) - self._saved - self._damaged)
-        for row, reason in self._aside:
+        lost = max(0, self._expected() - self._saved - len(self._damaged))
+        for row, reason in (*self._aside, *((row, DAMAGED) for row in self._damaged)):
             self._file.put_aside(row, reason)
-        ours, theirs = self._file.counters, counters or {}
+        ours, theirs = self._file.counters, self._counters or COUNTERS
         for name in ("thinned", "dropped", "lost"):
-            ours[name] += theirs.get(name, 0)
+            ours[name] += theirs[name]
         ours["lost"] += lost
-        self._file.saw(theirs.get("newest_ts"))
+        self._file.saw(theirs["newest_ts"])
         self._file.put_meta("salvaged", self._bad.name)
         msg = f"{self._saved} readings saved from {self._bad.name}, {lost} lost"
-        fields = {"saved": self._saved, "damaged": self._damaged, "lost": lost}
-        event(log, logging.WARNING, "spool_salvaged", msg, **fields, exact=counters is not None)
+        fields = {"saved": self._saved, "damaged": len(self._damaged), "lost": lost}
+        event(log, logging.WARNING, "spool_salvaged", msg, **fields)
 
-    def _expected(self, counters: dict[str, Any] | None) -> int:
+    def _expected(self) -> int:
         """How many readings waited in the file."""
-        if counters:
-            return counters["pending"] + max(0, self._last_id - counters["last_id"])
+        if self._counters:
+            return self._counters["pending"] + max(0, self._last_id - self._counters["last_id"])
         # Ids are dense but for what was set aside or thinned.
         last_id = self._last_id or max(self._ids, default=0)
-        refused = len(self._aside) - self._damaged
-        return last_id + 1 - min(self._ids) - refused if self._ids else 0
+        return last_id + 1 - min(self._ids) - len(self._aside) if self._ids else 0

@@ -52,37 +52,31 @@ def load_counters(db: sqlite3.Connection, recount: bool) -> dict[str, Any]:
 
     With `recount`, or where the saved ones are damaged, rows are counted, which reads every page.
     """
-    newest_id = last_id(db)
-    if newest_id > LARGEST_ID:
+    found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'samples'").fetchall()
+    last_id = found[0][0] if found else 0
+    if last_id > LARGEST_ID:
         raise SpoolCorrupt("the last id is damaged")
     saved = db.execute("SELECT value FROM meta WHERE key = 'counters'").fetchall()
     counters = counters_from_text(saved[0][0]) if saved else None
     if counters:
-        counters["pending"] += newest_id - counters["last_id"]
-    else:
-        counters, recount = dict(COUNTERS), True
-    if recount:
+        counters["pending"] += last_id - counters["last_id"]
+    if recount or not counters:
+        counters = counters or dict(COUNTERS)
         for key, table in (("pending", "samples"), ("set_aside", "set_aside")):
             counters[key] = db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
-    return counters | {"last_id": newest_id}
+    return counters | {"last_id": last_id}
 
 
 def counters_from_text(text: str) -> dict[str, Any] | None:
     """Saved counters, None if they are damaged; version 1.0.0 wrote a checksum before them."""
     try:
-        counters = COUNTERS | json.loads(text[text.index("{") :])
+        counters = json.loads(text[text.index("{") :])
         if counters["newest_ts"]:
             parse_time(counters["newest_ts"])
         whole = all(0 <= counters[key] < LARGEST_ID for key in COUNTERS if key != "newest_ts")
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, KeyError):
         return None
     return counters if whole and counters.keys() == COUNTERS.keys() else None
-
-
-def last_id(db: sqlite3.Connection) -> int:
-    """The largest id ever given."""
-    found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'samples'").fetchall()
-    return found[0][0] if found else 0
 
 
 def load_boots(db: sqlite3.Connection) -> dict[str, int]:
@@ -97,26 +91,29 @@ def boot_crc(boot_id: str, began: int) -> int:
     return zlib.crc32(f"{boot_id} {began}".encode())
 
 
-def empty_status(counters: dict[str, Any] = COUNTERS) -> dict[str, Any]:
-    """What is known of a spool without its tables."""
-    return {name: counters[name] for name in STATUS} | {"oldest_ts": None, "rejected": []}
-
-
-def status_of(
-    db: sqlite3.Connection, counters: dict[str, Any], boots: dict[str, int]
-) -> dict[str, Any]:
-    """What `--spool` prints: the set-aside readings newest first, a damaged one as its text."""
+def rejected(db: sqlite3.Connection) -> list[dict[str, Any]]:
+    """The set-aside readings, newest first, a damaged one as the text that is left of it."""
     aside = db.execute(
         f"SELECT reason, {COLUMNS} FROM set_aside ORDER BY number DESC LIMIT ?",  # noqa: S608
         (SHOWN_REJECTED,),
     )
     rows = [(reason, Row(*values)) for reason, *values in aside]
-    rejected = [{"ts": row.ts, "reason": why, "sample": row.shown} for why, row in rows]
-    return empty_status(counters) | {"oldest_ts": oldest_of(db, boots), "rejected": rejected}
+    return [{"ts": row.ts, "reason": why, "sample": _shown(row)} for why, row in rows]
 
 
-def oldest_of(db: sqlite3.Connection, boots: dict[str, int]) -> str | None:
+def _shown(row: Row) -> Any:
+    if row.good:
+        return row.sample
+    return row.payload.decode(errors="replace") if isinstance(row.payload, bytes) else None
+
+
+def oldest_ts(db: sqlite3.Connection, boots: dict[str, int]) -> str | None:
     """The time of the first reading; of one without a time, what its clock said."""
     found = db.execute(f"SELECT {COLUMNS} FROM samples ORDER BY id LIMIT 1").fetchall()  # noqa: S608
     row = Row(*found[0]) if found else None
     return row and (row.placed(boots).ts if row.held and row.good else row.ts)
+
+
+def lenient_text(raw: bytes) -> str:
+    """A damaged text still comes out as text; its checksum tells."""
+    return raw.decode(errors="replace")

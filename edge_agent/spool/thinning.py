@@ -7,7 +7,7 @@ enough, the same again with one per quarter, then per hour.
 
 import logging
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import pairwise
 from typing import Any
 
 from edge_agent.shared.logs import event
@@ -30,7 +30,10 @@ def thin(file: SpoolFile) -> Iterator[bool]:
         before = file.counters["thinned"]
         for meter in (False, True):
             start = 0
-            while file.fill >= ENOUGH_ROOM and (rows := _from(file, start)):
+            while file.fill >= ENOUGH_ROOM:
+                rows = file.rows("id >= ? ORDER BY id LIMIT ?", start, ROWS_PER_STEP)
+                if not rows:
+                    break
                 ids, start = _superfluous(rows, interval_s, meter)
                 with file.transaction():
                     file.counters["thinned"] += file.delete(ids)
@@ -42,18 +45,14 @@ def thin(file: SpoolFile) -> Iterator[bool]:
             event(log, logging.WARNING, "spool_thinned", msg, **fields)
 
 
-def _from(file: SpoolFile, first: int) -> list[Row]:
-    return file.rows("id >= ? ORDER BY id LIMIT ?", first, ROWS_PER_STEP)
-
-
 def _superfluous(rows: list[Row], interval_s: int, meter: bool) -> tuple[list[int], int]:
     """The ids that can go, and where the next stretch begins: with the last interval."""
-    after = rows[-1].id + 1
     ours = [row for row in rows if row.good and (b'"import_power_w"' in row.payload) == meter]
-    intervals = [list(group) for _, group in groupby(ours, lambda row: _interval(row, interval_s))]
+    intervals = [(row.id, _interval(row, interval_s)) for row in ours]
+    ids = [id_ for (id_, one), (_, following) in pairwise(intervals) if one == following]
     if len(rows) == ROWS_PER_STEP and ours and ours[-1].id > rows[0].id:
-        after = ours[-1].id
-    return [row.id for interval in intervals for row in interval[:-1]], after
+        return ids, ours[-1].id
+    return ids, rows[-1].id + 1
 
 
 def _interval(row: Row, interval_s: int) -> Any:

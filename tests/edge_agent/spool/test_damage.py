@@ -6,10 +6,12 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from edge_agent.clock import ReadingTime
 from edge_agent.spool.file import PAGE_BYTES
 from edge_agent.spool.queue import Spool, SpoolError
 from edge_agent.spool.status import read_status
@@ -19,6 +21,7 @@ from tests.support.servers import ROOT, wait_until
 COUNT = 400
 FIRST = 50  # those before are confirmed
 REFUSED = 60
+NOW = ReadingTime(datetime(2026, 11, 21, 12, tzinfo=UTC), 99.0, "boot-1", trusted=True)
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def path(tmp_path):
         spool.enqueue(reading(n))
     spool.ack([entry.id for entry in spool.peek(FIRST)])
     spool.set_aside([(spool.peek(REFUSED - FIRST + 1)[-1].id, "no")])
-    spool.set_meta("clock", "placed")
+    spool.place(NOW)
     spool.close()
     return path
 
@@ -100,7 +103,7 @@ def test_bad_pages_cost_what_is_on_them_and_the_count_is_exact(path, caplog):
     assert found == sorted(set(found) & set(WAITING))
     assert 1 <= len(WAITING) - len(found) <= 30
     assert status["lost"] + status["set_aside"] - 1 == len(WAITING) - len(found)
-    assert spool.meta("clock") == "placed"
+    assert spool.knows_boot("boot-1")
     assert spool.enqueue(reading(COUNT))
     assert numbers(spool.peek(1, newest=True)) == [COUNT]
     assert [file.read_bytes() for file in set_aside_files(path)] == [damaged]

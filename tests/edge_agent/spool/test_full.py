@@ -5,8 +5,7 @@ import os
 import time
 from collections import Counter
 
-from edge_agent.spool.memory import MEMORY_SAMPLES
-from edge_agent.spool.queue import Spool
+from edge_agent.spool.queue import MEMORY_SAMPLES, Spool
 from tests.support.readings import meter_reading, reading
 
 

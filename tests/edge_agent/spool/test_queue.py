@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 
 from edge_agent.clock import ReadingTime
 from edge_agent.spool.disk import REOPEN_AFTER_S
-from edge_agent.spool.queue import Spool, SpoolError, SpoolLocked
+from edge_agent.spool.errors import SpoolError, SpoolLocked
+from edge_agent.spool.queue import Spool
 from tests.support.readings import reading
 
 ROOT = Path(__file__).parents[3]
@@ -115,14 +117,14 @@ def test_everything_is_there_after_a_restart(path):
     entries = spool.peek(6)
     spool.ack([entries[0].id])
     spool.set_aside([(entries[1].id, "no")])
-    spool.set_meta("placed", "yes")
+    spool.place(replace(untrusted(99.0), trusted=True))
     before = spool.status()
     spool.close()
     spool.close()
     again = Spool(path)
     assert again.status() == before
-    assert again.meta("placed") == "yes"
-    assert again.meta("nothing") is None
+    assert again.knows_boot("boot-1")
+    assert not again.knows_boot("boot-2")
     assert numbers(again.peek(9)) == [2, 3, 4, 5]
     again.close()
 
