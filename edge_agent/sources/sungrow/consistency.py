@@ -69,24 +69,24 @@ def _holds(address: int, start: int, words: Sequence[int]) -> bool:
 
 def _grid_lost(whole: Reading) -> bool:
     """Whether the grid has no voltage although the inverter works with it."""
-    if whole.number("phase_a_voltage") != 0:
+    if whole.numbers["phase_a_voltage"] != 0:
         return False
-    state = whole.number("running_state")
-    if state in OFF_GRID_STATES or (whole.number("grid_frequency") == 0 and state not in RUNNING):
+    state = whole.numbers["running_state"]
+    if state in OFF_GRID_STATES or (whole.numbers["grid_frequency"] == 0 and state not in RUNNING):
         return False
-    return not whole.number("total_dc_power") or not _strings_agree(whole)
+    return not whole.numbers["total_dc_power"] or not _strings_agree(whole)
 
 
 def _strings_agree(reading: Reading) -> bool:
-    first_v, first_a, second_v, second_a = (reading.number(name) or 0 for name in STRINGS)
-    pv = reading.number("total_dc_power") or 0
+    first_v, first_a, second_v, second_a = (reading.numbers[name] or 0 for name in STRINGS)
+    pv = reading.numbers["total_dc_power"] or 0
     return abs(first_v * first_a + second_v * second_a - pv) <= STRING_TOLERANCE * pv
 
 
 def _grid_side(reading: Reading) -> Iterator[str]:
     """Judge load and export, which die with the meter, by the active power and the meter."""
-    load, export = reading.number("load_power"), reading.number("export_power")
-    active, bought = reading.number("total_active_power"), reading.number("meter_active_power")
+    load, export = reading.numbers["load_power"], reading.numbers["export_power"]
+    active, bought = reading.numbers["total_active_power"], reading.numbers["meter_active_power"]
     mirrored = _meter_silent(reading, unread=load == active)
     if not reading.in_one_reply("total_active_power", "load_power"):
         active = None  # they would be of two moments
@@ -111,7 +111,7 @@ def _meter_silent(reading: Reading, unread: bool) -> bool:
     Without its meter an inverter may tell its active power as the load.
     """
     address, bit = METER_SILENT
-    word = reading.raw(address, 2)
+    word = reading.alarms[address]
     if word in (None, NOT_AVAILABLE):
         return unread
     return bool(word >> bit & 1)
@@ -123,20 +123,20 @@ def _battery(reading: Reading) -> Iterator[str]:
     A flat pack has a state of charge of 0, but never a voltage or a state of health of 0.
     """
     voltage, soc, soh = (
-        reading.number(name) for name in ("battery_voltage", "battery_soc", "battery_soh")
+        reading.numbers[name] for name in ("battery_voltage", "battery_soc", "battery_soh")
     )
     if not soc and (voltage == 0 or not (voltage or soh)):
         # Unknown is not absent, but then a power of 0 is no proof of a battery at rest either.
-        yield from (name for name in BATTERY if voltage == 0 or not reading.number(name))
+        yield from (name for name in BATTERY if voltage == 0 or not reading.numbers[name])
     elif soh == 0:
-        yield from (name for name in BATTERY[2:] if not reading.number(name))
+        yield from (name for name in BATTERY[2:] if not reading.numbers[name])
 
 
 def _solar(reading: Reading) -> Iterator[str]:
     """Judge the strings by the power they give, and the yield of the day by that of all days."""
-    if reading.number("total_dc_power") and not any(map(reading.number, STRINGS)):
+    if reading.numbers["total_dc_power"] and not any(reading.numbers[name] for name in STRINGS):
         yield from STRINGS
-        if reading.number("inverter_temperature") == 0:
+        if reading.numbers["inverter_temperature"] == 0:
             yield "inverter_temperature"
-    if not reading.number("total_pv_generation") and reading.number("daily_pv_generation") == 0:
+    if not reading.numbers["total_pv_generation"] and reading.numbers["daily_pv_generation"] == 0:
         yield "daily_pv_generation"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from edge_agent.shared.alarms import ALARM_WORDS, format_alarms
+from edge_agent.shared.alarms import format_alarms
 from edge_agent.shared.samples import SUNGROW, format_time
 from edge_agent.sources.sungrow.consistency import believed, contradicted
 from edge_agent.sources.sungrow.reading import Blocks, Reading
@@ -59,7 +59,7 @@ class Normalized:
 def normalize(blocks: Blocks, device_id: str, ts: datetime) -> Normalized:
     """Make a sample of what was read at ts; raises NoPower without PV power."""
     values = _Values(believed(blocks))
-    dropped = blocks.keys() - values.reading.starts
+    dropped = blocks.keys() - values.reading.blocks.keys()
     for start in dropped:
         values.unusable[f"all of {start} to {start + len(blocks[start]) - 1}"] = [0]
     sample: dict[str, Any] = {"device_id": device_id, "ts": format_time(ts), "sample_count": 1}
@@ -70,7 +70,7 @@ def normalize(blocks: Blocks, device_id: str, ts: datetime) -> Normalized:
     if sample["battery_capacity_kwh"] is None:
         coarse = values.value("battery_capacity_coarse", "battery_capacity_kwh")
         sample["battery_capacity_kwh"] = coarse
-    sample["alarms"] = format_alarms({word: values.reading.raw(word, 2) for word in ALARM_WORDS})
+    sample["alarms"] = format_alarms(values.reading.alarms)
     if sample["alarms"] == "" and dropped:
         sample["alarms"] = None  # zeros again, in a poll of zeros that are no readings
     if sample["pv_power_w"] is None:
@@ -90,7 +90,7 @@ class _Values:
 
     def value(self, register: str, field: str) -> float | None:
         """A register in the field's range; noted if it was served and cannot be used."""
-        value, contract = self.reading.number(register), _FIELDS[field]
+        value, contract = self.reading.numbers[register], _FIELDS[field]
         if (
             value is None
             or register in self.contradicted
@@ -112,7 +112,7 @@ def _battery_power(values: _Values) -> float | None:
     if discharging:
         return -discharging
     older = values.value("battery_power_legacy", "battery_power_w")
-    current = values.reading.number("battery_current_legacy")
+    current = values.reading.numbers["battery_current_legacy"]
     if older and current:
         return -abs(older) if current > 0 else abs(older)
     if abs(older or 0) > IDLE_W or abs(current or 0) > IDLE_A:

@@ -4,7 +4,7 @@ Addresses are wire addresses (0-based). In 32-bit values the low word comes firs
 equals its type's sentinel as a whole is not available; a WiNet-S often says 0 instead.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,10 @@ class Register:
     low: float
     high: float
     sign: str = ""  # what + and - mean; empty: never negative
+    divisor: int = field(init=False)  # the scale as a whole number
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "divisor", round(1 / self.scale))
 
 
 R = Register
