@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 
 def make_folder(path: Path) -> None:
     """Make the folder of the spool, durably; raises SpoolError."""
-    new = [folder for folder in path.absolute().parents if not folder.exists()]
     try:
+        new = [folder for folder in path.absolute().parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         for folder in new:
             sync_directory(folder.parent)
