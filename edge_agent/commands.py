@@ -7,13 +7,14 @@ import os
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
-from pathlib import Path
 from threading import Event
 from typing import Any
 
 from edge_agent import __version__, config
 from edge_agent.shared import logs
 from edge_agent.shared.environment import InvalidSettings
+from edge_agent.shared.loops import LoopFailed
+from edge_agent.spool.errors import SpoolError, SpoolLocked
 
 log = logging.getLogger("edge_agent")
 
@@ -39,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InvalidSettings as error:
         _log_problems(error.problems)
         return Exit.WRONG_SETTINGS
+    except (SpoolError, LoopFailed) as error:
+        code = _exit_code(error)
+        logs.event(log, logging.ERROR, "failed", str(error), exit_code=int(code))
+        return code
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except Exception as error:
@@ -69,17 +74,8 @@ def run() -> int:
     """Run the agent in the foreground until SIGTERM or SIGINT."""
     settings = _settings()
     from edge_agent import agent
-    from edge_agent.shared.loops import LoopFailed
-    from edge_agent.spool.errors import SpoolError, SpoolLocked
 
-    try:
-        agent.run(settings)
-    except SpoolLocked as error:
-        return _fail(Exit.BUSY, error)
-    except SpoolError as error:
-        return _fail(Exit.NO_SPOOL, error)
-    except LoopFailed as error:
-        return _fail(Exit.FAILED, error)
+    agent.run(settings)
     return Exit.OK
 
 
@@ -106,17 +102,10 @@ def once() -> int:
     settings = _settings()
     from edge_agent.clock import Clock
     from edge_agent.sources import NothingNew, SourceError, open_source
-    from edge_agent.spool.errors import SpoolError, SpoolLocked
     from edge_agent.spool.folder import lock
 
-    try:
-        lock(settings.spool_path, create=False)
-    except SpoolLocked as error:
-        return _fail(Exit.BUSY, error)
-    except SpoolError as error:
-        return _fail(Exit.NO_SPOOL, error)
-    clock = Clock()
-    source = open_source(settings, clock.reading_time, Event())
+    lock(settings.spool_path, create=False)
+    source = open_source(settings, Clock().reading_time, Event())
     try:
         _print(source.read()[0])
     except (NothingNew, SourceError) as error:
@@ -129,25 +118,18 @@ def once() -> int:
 
 def show_spool() -> int:
     """Print what the spool holds, also beside a running agent."""
-    from edge_agent.spool.errors import SpoolError
     from edge_agent.spool.status import read_status
 
-    try:
-        _print(read_status(_spool()[0]))
-    except SpoolError as error:
-        return _fail(Exit.NO_SPOOL, error)
+    path, _ = config.spool(os.environ)
+    _print(read_status(path))
     return Exit.OK
 
 
 def retry() -> int:
     """Bring the set-aside samples back, or have the running agent do it."""
-    from edge_agent.spool.errors import SpoolError
     from edge_agent.spool.status import retry_set_aside
 
-    try:
-        count = retry_set_aside(*_spool())
-    except SpoolError as error:
-        return _fail(Exit.NO_SPOOL, error)
+    count = retry_set_aside(*config.spool(os.environ))
     _print({"retried": count, "asked_running_agent": count is None})
     return Exit.OK
 
@@ -165,10 +147,6 @@ def _settings() -> config.Settings:
     return settings
 
 
-def _spool() -> tuple[Path, int]:
-    return config.spool(os.environ)
-
-
 def _print(result: Any) -> None:
     print(json.dumps(result))  # noqa: T201 - a result
 
@@ -178,6 +156,7 @@ def _log_problems(problems: Sequence[str]) -> None:
         logs.event(log, logging.ERROR, "wrong_settings", problem)
 
 
-def _fail(code: Exit, error: Exception) -> Exit:
-    logs.event(log, logging.ERROR, "failed", str(error), exit_code=int(code))
-    return code
+def _exit_code(error: SpoolError | LoopFailed) -> Exit:
+    if isinstance(error, LoopFailed):
+        return Exit.FAILED
+    return Exit.BUSY if isinstance(error, SpoolLocked) else Exit.NO_SPOOL

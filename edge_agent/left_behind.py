@@ -1,11 +1,11 @@
 """Readings that a changed DEVICE_ID leaves behind: the default path of the spool has it in it."""
 
-import fcntl
 import os
 from pathlib import Path
 from time import monotonic
 
 from edge_agent.spool.errors import SpoolError
+from edge_agent.spool.folder import lock
 from edge_agent.spool.status import read_status
 
 LOOK_EVERY_S = 300.0
@@ -30,39 +30,24 @@ class LeftBehind:
 
 
 def _look_beside(ours: Path) -> list[str]:
-    found = []
     try:
         spools = sorted(ours.parent.parent.glob(f"*/{ours.name}"))
     except OSError:
         return []
-    for spool in spools:
-        if spool != ours and not _has_agent(spool) and (count := _count(spool)):
-            found.append(
-                f"{spool} holds {count} readings that no agent sends: was DEVICE_ID changed? "
-                f"An agent with DEVICE_ID={spool.parent.name} and its token would send them"
-            )
-    return found
+    return [
+        f"{spool} holds {count} readings that no agent sends: was DEVICE_ID changed? "
+        f"An agent with DEVICE_ID={spool.parent.name} and its token would send them"
+        for spool in spools
+        if spool != ours and (count := _left_in(spool))
+    ]
 
 
-def _count(spool: Path) -> int:
+def _left_in(spool: Path) -> int:
+    """How many readings wait in a spool; 0 if an agent works on it, or that cannot be seen."""
     try:
+        handle = lock(spool, create=False)
+        if handle is not None:
+            os.close(handle)
         return read_status(spool)["pending"]
     except (SpoolError, OSError):
         return 0
-
-
-def _has_agent(spool: Path) -> bool:
-    """Whether a process holds the lock of the spool; where that cannot be asked, one may."""
-    try:
-        handle = os.open(f"{spool}.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(handle)

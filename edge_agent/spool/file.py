@@ -126,7 +126,8 @@ class SpoolFile:
         self.db.execute("BEGIN IMMEDIATE")
         try:
             yield
-            self.put_meta("counters", json.dumps(self.counters))
+            counters = json.dumps(self.counters)
+            self.db.execute("INSERT OR REPLACE INTO meta VALUES ('counters', ?)", (counters,))
             self.db.execute("COMMIT")
         except BaseException:
             self.counters.update(before)  # others look at them too
@@ -175,14 +176,10 @@ class SpoolFile:
         self.db.executemany("INSERT OR IGNORE INTO boots VALUES (?, ?, ?)", rows)
         self.boots.update({**boots, **self.boots})
 
-    def put_meta(self, key: str, value: str) -> None:
-        """Remember a text, inside a transaction."""
-        self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-
     def delete(self, ids: Iterable[int]) -> int:
         """Delete rows inside a transaction; returns how many there were."""
         deleted = self.db.executemany("DELETE FROM samples WHERE id = ?", [(id_,) for id_ in ids])
-        count = max(deleted.rowcount, 0)
+        count = max(deleted.rowcount, 0)  # -1 without ids
         self.counters["pending"] -= count
         return count
 
@@ -190,9 +187,8 @@ class SpoolFile:
         """Write what memory collected, in one transaction."""
         with self.transaction():
             self.counters["dropped"] += changes.dropped
-            if changes.boots:
-                self.put_boots(changes.boots)
-                self.saw(changes.newest_ts)
+            self.put_boots(changes.boots)
+            self.saw(changes.newest_ts)
             for row, reason in changes.refused:
                 self.put_aside(row, reason)
             for id_, reason in changes.endings.items():
@@ -224,14 +220,6 @@ class SpoolFile:
         if newest:
             return self.rows(f"{sendable} DESC LIMIT ?", limit)[::-1]
         return self.rows(f"{sendable} LIMIT ?", limit)
-
-    def rejected(self) -> list[dict[str, Any]]:
-        """The readings that were set aside, for people."""
-        return tables.rejected(self.db)
-
-    def oldest_ts(self) -> str | None:
-        """The time of the reading that waits longest."""
-        return tables.oldest_ts(self.db, self.boots)
 
     def measure(self) -> float:
         """Ask how full the file is, 0 to 1 of SPOOL_MAX_MB."""

@@ -23,13 +23,12 @@ from typing import Any
 from edge_agent.clock import TICK, ReadingTime
 from edge_agent.shared.logs import event
 from edge_agent.shared.samples import format_time, parse_time
-from edge_agent.spool import boots
+from edge_agent.spool import boots, tables
 from edge_agent.spool.disk import Disk
 from edge_agent.spool.errors import SpoolBroken, SpoolError
 from edge_agent.spool.file import Changes, SpoolFile
 from edge_agent.spool.folder import lock, make_folder, retry_request
 from edge_agent.spool.row import DAMAGED, EPOCH, Row, make_row, unplaced
-from edge_agent.spool.tables import STATUS
 
 MEMORY_SAMPLES = 7200  # two hours of the fastest polling
 INSERT_ROWS = 500  # at most so many in one transaction, so that the log stays small
@@ -195,15 +194,17 @@ class Spool:
         """What `--spool` prints, and what only memory knows."""
         counts = self.counts()
         with self._mutex:
-            return counts | {"rejected": self._ask([], SpoolFile.rejected)}
+            return counts | {"rejected": self._ask([], lambda file: tables.rejected(file.db))}
 
     def counts(self) -> dict[str, Any]:
         """The status without the readings that were set aside, which takes no time."""
         with self._mutex:
             self._flush()
             if self._oldest_ts is None:
-                self._oldest_ts = self._ask(None, SpoolFile.oldest_ts)
-            counts = {name: self._disk.counters[name] for name in STATUS}
+                self._oldest_ts = self._ask(
+                    None, lambda file: tables.oldest_ts(file.db, file.boots)
+                )
+            counts = {name: self._disk.counters[name] for name in tables.STATUS}
             changes, waiting = self._changes, self._waiting
             counts["dropped"] += changes.dropped
             counts["set_aside"] += len(changes.refused)

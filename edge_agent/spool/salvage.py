@@ -59,15 +59,10 @@ class _Salvage:
                 for number in some:
                     for rowid, columns in pages.records(number):
                         self._sort(rowid, columns)
-                if not some and not self._is_finished():
+                if not some:
                     self._finish()
             self._file.measure()
             yield True
-
-    def _is_finished(self) -> bool:
-        """Whether a power cut came between counting and renaming."""
-        found = self._file.db.execute("SELECT value FROM meta WHERE key = 'salvaged'").fetchall()
-        return found == [(self._bad.name,)]
 
     def _sort(self, rowid: int | None, columns: list[Any]) -> None:
         """Put one record where it belongs; what belongs nowhere is another table's."""
@@ -103,7 +98,6 @@ class _Salvage:
             ours[name] += theirs[name]
         ours["lost"] += lost
         self._file.saw(theirs["newest_ts"])
-        self._file.put_meta("salvaged", self._bad.name)
         msg = f"{self._saved} readings saved from {self._bad.name}, {lost} lost"
         fields = {"saved": self._saved, "damaged": len(self._damaged), "lost": lost}
         event(log, logging.WARNING, "spool_salvaged", msg, **fields)
