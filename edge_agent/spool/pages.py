@@ -10,10 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-PAGE_BYTES = 1024
+PAGE_BYTES = 1024  # of every spool; with 4096 thrice as much is written, which wears out a card
 TABLE_LEAF, INDEX_LEAF = 13, 10
 LONGEST_BYTES = 2**20
 LOG_HEADER_BYTES, FRAME_HEADER_BYTES = 32, 24
+FRAME_BYTES = FRAME_HEADER_BYTES + PAGE_BYTES
 LENGTHS = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)  # of a column, by its serial type
 
 Record = tuple[int | None, list[Any]]  # rowid (None in an index) and the columns
@@ -24,13 +25,11 @@ class Pages:
 
     def __init__(self, path: Path):
         self._file = path.open("rb")
-        size = int.from_bytes(self._file.read(18)[16:18], "big")
-        self._size = size if size >= 512 and size & (size - 1) == 0 else PAGE_BYTES
         self._log = _read(path.with_name(path.name + "-wal"))
         self._in_log: dict[int, int] = {}  # page -> where its newest version starts in the log
         pending: dict[int, int] = {}
         # One damaged frame must not hide those after it, so checksums do not count here.
-        for start, number, commits in _frames(self._log, self._size):
+        for start, number, commits in _frames(self._log):
             pending[number] = start + FRAME_HEADER_BYTES
             if commits:
                 self._in_log |= pending
@@ -38,27 +37,27 @@ class Pages:
 
     def numbers(self) -> Iterator[int]:
         """The number of every page, those that are only in the log at the end."""
-        in_file = self._file.seek(0, 2) // self._size
+        in_file = self._file.seek(0, 2) // PAGE_BYTES
         yield from range(1, in_file + 1)
         yield from sorted(number for number in self._in_log if number > in_file)
 
     def _page(self, number: int) -> bytes:
         """One page, counted from 1; nothing where a bad sector is."""
         if start := self._in_log.get(number):
-            return self._log[start : start + self._size]
+            return self._log[start : start + PAGE_BYTES]
         with suppress(OSError):
-            self._file.seek((number - 1) * self._size)
-            return self._file.read(self._size)
+            self._file.seek((number - 1) * PAGE_BYTES)
+            return self._file.read(PAGE_BYTES)
         return b""
 
     def records(self, number: int) -> Iterator[Record]:
         """Every record of a leaf page that can be decoded; nothing for other pages."""
         page = self._page(number)
         start = 100 if number == 1 else 0
-        if len(page) < self._size or page[start] not in (TABLE_LEAF, INDEX_LEAF):
+        if len(page) < PAGE_BYTES or page[start] not in (TABLE_LEAF, INDEX_LEAF):
             return
         (cells,) = struct.unpack_from(">H", page, start + 3)
-        for cell in range(min(cells, self._size // 4)):
+        for cell in range(min(cells, PAGE_BYTES // 4)):
             with suppress(IndexError, ValueError, struct.error):
                 (offset,) = struct.unpack_from(">H", page, start + 8 + 2 * cell)
                 size, offset = _varint(page, offset)
@@ -71,7 +70,7 @@ class Pages:
         """The bytes of a record; raises ValueError if it is none of a spool or cut off."""
         if not 0 < size <= LONGEST_BYTES:
             raise ValueError("no record of a spool")
-        here = self._bytes_on_page(size)
+        here = _bytes_on_page(size)
         body = page[offset : offset + here]
         (number,) = struct.unpack_from(">I", page, offset + here) if here < size else (0,)
         while number and len(body) < size:  # the rest of a long record is a chain of pages
@@ -82,17 +81,18 @@ class Pages:
             raise ValueError("cut off")
         return body[:size]
 
-    def _bytes_on_page(self, size: int) -> int:
-        """Of a record in a table; those in an index of a spool are all short."""
-        most, least = self._size - 35, (self._size - 12) * 32 // 255 - 23
-        if size <= most:
-            return size
-        some = least + (size - least) % (self._size - 4)
-        return some if some <= most else least
-
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _bytes_on_page(size: int) -> int:
+    """How much of a record lies on its leaf, in a table; in an index of a spool all are short."""
+    most, least = PAGE_BYTES - 35, (PAGE_BYTES - 12) * 32 // 255 - 23
+    if size <= most:
+        return size
+    some = least + (size - least) % (PAGE_BYTES - 4)
+    return some if some <= most else least
 
 
 def is_log_damaged(path: Path) -> bool:
@@ -105,23 +105,21 @@ def is_log_damaged(path: Path) -> bool:
     if len(log) < LOG_HEADER_BYTES:
         return False
     order = ">" if log[3] & 1 else "<"
-    page_size = int.from_bytes(log[8:12], "big")
     sums, end, commits_after = _sums(log[:24], order, (0, 0)), LOG_HEADER_BYTES, 0
-    for start, _, commits in _frames(log, page_size):
+    for start, _, commits in _frames(log):
         if start == end:
-            page = log[start + FRAME_HEADER_BYTES : start + FRAME_HEADER_BYTES + page_size]
+            page = log[start + FRAME_HEADER_BYTES : start + FRAME_BYTES]
             sums = _sums(log[start : start + 8] + page, order, sums)
             if struct.pack(">II", *sums) == log[start + 16 : start + 24]:
-                end = start + FRAME_HEADER_BYTES + page_size
+                end = start + FRAME_BYTES
                 continue
         commits_after += commits
     return commits_after > 1
 
 
-def _frames(log: bytes, page_size: int) -> Iterator[tuple[int, int, bool]]:
+def _frames(log: bytes) -> Iterator[tuple[int, int, bool]]:
     """Offset, page number and whether it ends a commit, of each frame since the last restart."""
-    length = FRAME_HEADER_BYTES + page_size
-    for start in range(LOG_HEADER_BYTES, len(log) - length + 1, length):
+    for start in range(LOG_HEADER_BYTES, len(log) - FRAME_BYTES + 1, FRAME_BYTES):
         number, size_after_commit = struct.unpack_from(">II", log, start)
         if log[start + 8 : start + 16] == log[16:24] and number:
             yield start, number, size_after_commit > 0
