@@ -19,7 +19,6 @@ STATUS_EVERY_S = 5.0
 
 log = logging.getLogger(__name__)
 
-
 REPORTED = (
     "spool_count",
     "oldest_ts",
@@ -42,7 +41,6 @@ class HealthFile:
         self._poll_interval_s = settings.poll_interval_s
         self._started = monotonic()
         self._left_behind = LeftBehind(settings.spool_path, settings.device_id)
-        self._warned_of: str | None = None
         self._broken = False
         with suppress(OSError):  # then writing fails as well, and says so
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +53,7 @@ class HealthFile:
             "version": __version__,
             "uptime_s": self._uptime_s,
             **values,
-            "spool_warning": self._spool_warning(),
+            "spool_warning": self._left_behind.warning,
         }
         try:
             with open(self._new, "wb") as new:
@@ -76,13 +74,6 @@ class HealthFile:
             "uptime_s": self._uptime_s,
             **{name: values[name] for name in REPORTED},
         }
-
-    def _spool_warning(self) -> str | None:
-        warning = self._left_behind.warning
-        if warning and warning != self._warned_of:
-            logs.event(log, logging.WARNING, "spool_left_behind", warning)
-        self._warned_of = warning
-        return warning
 
     @property
     def _uptime_s(self) -> float:

@@ -1,14 +1,18 @@
 """Readings that a changed DEVICE_ID leaves behind: the default path of the spool has it in it."""
 
+import logging
 import os
 from pathlib import Path
 from time import monotonic
 
+from edge_agent.shared import logs
 from edge_agent.spool.errors import SpoolError
 from edge_agent.spool.folder import lock
 from edge_agent.spool.status import read_status
 
 LOOK_EVERY_S = 300.0
+
+log = logging.getLogger(__name__)
 
 
 class LeftBehind:
@@ -22,10 +26,12 @@ class LeftBehind:
 
     @property
     def warning(self) -> str | None:
-        """What was found, for people; None: nothing."""
+        """What was found, for people, logged when it is new; None: nothing."""
         if self._spool_path and monotonic() - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = monotonic()
-            self._warning = "; ".join(_look_beside(self._spool_path)) or None
+            before, self._warning = self._warning, "; ".join(_look_beside(self._spool_path)) or None
+            if self._warning and self._warning != before:
+                logs.event(log, logging.WARNING, "spool_left_behind", self._warning)
         return self._warning
 
 

@@ -55,7 +55,7 @@ ARROWS = {
         "agent": {"clock", "config", "health", "poller", "shared", "sources", "spool", "upload"},
         "poller": {"clock", "health", "shared", "sources", "spool", "upload"},
         "health": {"clock", "left_behind", "shared"},
-        "left_behind": {"spool"},
+        "left_behind": {"shared", "spool"},
         "sources": {"clock", "config", "http", "shared"},
         "spool": {"clock", "shared"},
         "upload": {"config", "http", "shared"},

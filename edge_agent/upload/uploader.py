@@ -226,15 +226,10 @@ class Uploader:
                 cause = f"all {len(batch)} samples of a batch are held: {outcome.cause}"
                 return self._hold(cause, outcome)
             self._doubted, self._newest_taken = frozenset(), False
-        self._set_aside(reasons, "the server refuses them")
+        self._spool.set_aside(reasons.items())
+        msg = f"{len(reasons)} samples set aside: the server refuses them"
+        logs.event(log, logging.WARNING, "set_aside", msg, reasons=list(reasons.values())[:5])
         return 0.0
-
-    def _set_aside(self, reasons: dict[int, str], why: str) -> bool:
-        if reasons:
-            self._spool.set_aside(reasons.items())
-            msg = f"{len(reasons)} samples set aside: {why}"
-            logs.event(log, logging.WARNING, "set_aside", msg, reasons=list(reasons.values())[:5])
-        return bool(reasons)
 
     def _hold(self, cause: str, outcome: Outcome | None = None) -> float:
         """Keep everything and say how long to wait."""
