@@ -8,6 +8,7 @@ def register(app: Flask) -> None:
     # Here, so that a module of one route does not load all of them.
     from api_server.routes import (
         balance,
+        battery,
         capacity,
         cost,
         devices,
@@ -19,6 +20,7 @@ def register(app: Flask) -> None:
         realtime,
         samples,
         series,
+        strings,
     )
 
     modules = (
@@ -28,6 +30,8 @@ def register(app: Flask) -> None:
         devices,
         series,
         balance,
+        battery,
+        strings,
         capacity,
         cost,
         energy,

@@ -64,9 +64,11 @@ class Home:
 
     def insert(self, device_id: str, *samples: tuple[str | datetime, dict[str, Any]]) -> None:
         """Store samples, given as a local time or an instant, and what they say."""
+        unknown = dict.fromkeys(name for _, sample in samples for name in sample)
+        empty = {**unknown, **_EMPTY[KINDS[device_id]]}
         rows = [
-            {"device_id": device_id, "ts": self.local(at), **_EMPTY[KINDS[device_id]], **more}
-            for at, more in samples
+            {"device_id": device_id, "ts": self.local(at), **empty, **sample}
+            for at, sample in samples
         ]
         history.insert(self.url, KINDS[device_id], rows)
 
