@@ -155,6 +155,8 @@ def print_curl_lines(house: House) -> None:
         f"/v1/realtime?device_id={METER}",
         f"/v1/balance?site={SITE}&frame=day",
         f"/v1/balance/now?site={SITE}",
+        f"/v1/battery?device_id={INVERTER}",
+        f"/v1/strings?device_id={INVERTER}",
         f"/v1/completeness?device_id={INVERTER}",
         f"/v1/series?device_id={METER}&frame=day",
         f"/v1/daily-energy?device_id={METER}",
