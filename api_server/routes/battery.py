@@ -8,7 +8,7 @@ from flask import Blueprint, current_app, request
 from api_server.data import battery, periods
 from api_server.devices import Device
 from api_server.web.auth import readable_device
-from api_server.web.errors import problem
+from api_server.web.errors import abort_with
 from edge_agent.shared.samples import SUNGROW
 
 blueprint = Blueprint("battery", __name__)
@@ -18,7 +18,7 @@ def inverter() -> Device:
     """The inverter that the request names; ends it with 404 for a meter."""
     device = readable_device()
     if device.kind != SUNGROW.name:
-        problem(404, "This is known of inverters only.")
+        abort_with(404, "This is known of inverters only.")
     return device
 
 
@@ -31,7 +31,7 @@ def of_year() -> dict[str, Any]:
     try:
         year = periods.parse_date(text, "year")
     except ValueError:
-        problem(422, "The date must be a year like 2026.")
+        abort_with(422, "The date must be a year like 2026.")
     capacity_kwh = settings.battery_kwh.get(device_id)
     store = current_app.extensions["store"]
     return battery.answer(store, device_id, year, capacity_kwh, zone, now)

@@ -7,7 +7,7 @@ from flask import Blueprint, current_app, request
 
 from api_server.data import periods, strings
 from api_server.routes.battery import inverter
-from api_server.web.errors import problem
+from api_server.web.errors import abort_with
 
 blueprint = Blueprint("strings", __name__)
 
@@ -21,5 +21,5 @@ def of_day() -> dict[str, Any]:
     try:
         day = periods.parse_date(text, "day")
     except ValueError:
-        problem(422, "The date must be a day like 2026-11-21.")
+        abort_with(422, "The date must be a day like 2026-11-21.")
     return strings.answer(current_app.extensions["store"], device_id, day, zone, now)
