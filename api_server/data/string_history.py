@@ -1,33 +1,47 @@
 """What an inverter's strings gave, as the rollups tell it: days, hours and quarters of an hour."""
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from api_server.data.periods import after, midnight
-from api_server.data.verdicts import DEAD_PCT, QUARTER, USUAL_DAYS, Day, Quarter, Values
+from api_server.data.verdicts import DEAD_PCT, QUARTER, USUAL_DAYS, Day, Quarter, Values, shares
 from edge_agent.shared.samples import EARLIEST
 
 COUNTS_S = 300.0  # how long a sample speaks for the time after it
 FITTED_W = 10.0  # an input that never gave so much has no panels
 WS_PER_KWH = 3.6e6
-HOUR = timedelta(hours=1)
 
 _DAYS = """
-SELECT bucket, avg_pv_power_w * covered_s,
-    ARRAY[avg_string1_power_w * string1_weight, avg_string2_power_w * string2_weight],
-    sample_count, covered_s, ARRAY[max_string1_power_w, max_string2_power_w]
-FROM sungrow_daily WHERE device_id = %s AND bucket >= %s AND bucket < %s ORDER BY bucket
+SELECT (bucket AT TIME ZONE %(zone)s)::date, avg_pv_power_w * covered_s / 3.6e6,
+    avg_string1_power_w * string1_weight / sample_count * greatest(covered_s, 1) / 3.6e6,
+    avg_string2_power_w * string2_weight / sample_count * greatest(covered_s, 1) / 3.6e6,
+    max_string1_power_w, max_string2_power_w
+FROM sungrow_daily
+WHERE device_id = %(device)s AND bucket >= %(since)s AND bucket < %(until)s ORDER BY bucket
+"""
+# Each sample counts until the next, but not for long, and in its own hour.
+_HOURS = """
+SELECT hour, avg_pv, string1, string2, covered_s + speaks_s FROM (
+    SELECT hour, sum(avg_pv_power_w * sample_count) / sum(sample_count) AS avg_pv,
+        sum(avg_string1_power_w * string1_weight) / sum(string1_weight) AS string1,
+        sum(avg_string2_power_w * string2_weight) / sum(string2_weight) AS string2,
+        sum(covered_s::double precision) AS covered_s,
+        sum(least(extract(epoch FROM least(next_ts, hour + interval '1 hour', %(now)s) - last_ts),
+            %(counts_s)s)) AS speaks_s
+    FROM (
+        SELECT *, date_trunc('hour', bucket, %(zone)s) AS hour,
+            lead(first_ts) OVER (ORDER BY bucket) AS next_ts
+        FROM sungrow_quarter_hourly
+        WHERE device_id = %(device)s AND bucket >= %(since)s AND bucket < %(until)s
+    ) AS quarter GROUP BY hour
+) AS hours ORDER BY hour
 """
 _QUARTERS = """
-SELECT bucket, first_ts, last_ts, covered_s, avg_pv_power_w * sample_count, sample_count,
-    ARRAY[avg_string1_power_w * string1_weight, avg_string2_power_w * string2_weight],
-    ARRAY[string1_weight, string2_weight]
-FROM sungrow_quarter_hourly WHERE device_id = %s AND bucket >= %s AND bucket < %s ORDER BY bucket
+SELECT bucket, last_ts, avg_string1_power_w, avg_string2_power_w FROM sungrow_quarter_hourly
+WHERE device_id = %(device)s AND bucket >= %(since)s AND bucket < %(until)s ORDER BY bucket
 """
 # The first sample after the last one in which a string gave anything.
 _SILENCED = """
@@ -42,21 +56,7 @@ SELECT min(ts) FROM sungrow_samples WHERE device_id = %(device)s AND ts <= %(unt
 """
 
 
-class _Row(NamedTuple):
-    """A quarter of an hour; `sums` of powers over `weights` samples are means."""
-
-    start: datetime
-    first_ts: datetime
-    last_ts: datetime
-    covered_s: float  # from its first sample to its last
-    pv_sum: float
-    weight: int
-    sums: list[float | None]  # of each string
-    weights: list[int | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Hour:
+class Hour(NamedTuple):
     """The mean powers of the strings in an hour of the local clock."""
 
     start: datetime
@@ -84,25 +84,23 @@ class History:
         self._cursor, self._device_id = cursor, device_id
         self._zone, self._now = zone, now
         rows = self._ask(_DAYS, EARLIEST.date(), last)
-        tops = [max((row[5][one] or 0.0 for row in rows), default=0.0) for one in range(2)]
+        tops = [max((row[4 + one] or 0.0 for row in rows), default=0.0) for one in range(2)]
         self.fitted = tuple(one for one, top in enumerate(tops) if top >= FITTED_W)
         self.first = last - USUAL_DAYS
-        self._rows = self._ask_quarters(self.first, last)
-        self.hours = list(self._hours(self._rows))
+        self.hours = self._read_hours(self.first, last)
         self.days = self._days(rows)
 
     def hours_before(self, day: date) -> list[Hour]:
         """The hours of the 30 days before a day, which may lie far back."""
         since = day - USUAL_DAYS
-        if since >= self.first:
-            return self.hours
-        return list(self._hours(self._ask_quarters(since, day)))
+        return self.hours if since >= self.first else self._read_hours(since, day)
 
-    def quarters(self, first: date, last: date) -> list[Quarter]:
-        """The quarters of some days, which may lie far back."""
-        rows = self._rows if first >= self.first else self._ask_quarters(first, last)
-        quarters = map(self._quarter, rows)
-        return [quarter for quarter in quarters if first <= quarter.date <= last]
+    def quarters(self, first: date, last: date) -> Iterator[Quarter]:
+        """The quarters of some days."""
+        for start, last_ts, *powers in self._ask(_QUARTERS, first, last):
+            local, end = start.astimezone(self._zone), start + QUARTER
+            end = end if end <= self._now else last_ts
+            yield Quarter(start, end, local.date(), local.hour, self._of_fitted(powers))
 
     def silenced(self, string: int, quarter: datetime) -> datetime:
         """When a string fell silent that gives nothing from a quarter on."""
@@ -116,71 +114,41 @@ class History:
         return self._cursor.fetchone()[0] or quarter
 
     def _ask(self, query: str, first: date, last: date) -> list[tuple]:
-        bounds = midnight(first, self._zone), midnight(after(last, "day"), self._zone)
-        self._cursor.execute(query, (self._device_id, *bounds))
+        values = {
+            "device": self._device_id,
+            "since": midnight(first, self._zone),
+            "until": midnight(after(last, "day"), self._zone),
+            "zone": self._zone.key,
+            "now": self._now,
+            "counts_s": COUNTS_S,
+        }
+        self._cursor.execute(query, values)
         return self._cursor.fetchall()
 
-    def _ask_quarters(self, first: date, last: date) -> list[_Row]:
-        return [_Row(*row) for row in self._ask(_QUARTERS, first, last)]
+    def _of_fitted(self, values: Sequence[float | None]) -> Values:
+        return tuple(values[one] for one in self.fitted)
 
-    def _means(self, sums: list[float | None], weights: list[int | None]) -> Values:
-        return tuple(sums[one] / weights[one] if weights[one] else None for one in self.fitted)
+    def _read_hours(self, first: date, last: date) -> list[Hour]:
+        hours = []
+        for start, pv_w, *powers, covered_s in self._ask(_HOURS, first, last):
+            local, covered_s = start.astimezone(self._zone), float(covered_s)
+            pv_kwh = pv_w * covered_s / WS_PER_KWH
+            both = self._of_fitted(powers)
+            hours.append(Hour(start, local.date(), local.hour, covered_s, pv_kwh, both))
+        return hours
 
     def _days(self, rows: list[tuple]) -> list[Day]:
         """The days; of those whose hours are known exactly what these add up to."""
-        days = []
-        for start, pv_ws, sums, weight, covered_s, tops in rows:
-            day = start.astimezone(self._zone).date()
-            end = midnight(after(day, "day"), self._zone)
-            kwh = tuple(
-                None if sums[one] is None else sums[one] / weight * max(covered_s, 1) / WS_PER_KWH
-                for one in self.fitted
-            )
-            top_w = tuple(tops[one] for one in self.fitted)
-            days.append(Day(day, end <= self._now, pv_ws / WS_PER_KWH, kwh, top_w))
         exact: dict[date, list[Hour]] = defaultdict(list)
         for hour in self.hours:
             exact[hour.date].append(hour)
-        return [_made_exact(day, exact.get(day.date, [])) for day in days]
-
-    def _hours(self, rows: list[_Row]) -> Iterator[Hour]:
-        following = [row.first_ts for row in rows[1:]]
-        pairs = zip(rows, [*following, self._now], strict=False)
-        for (day, number, _), group in groupby(pairs, lambda pair: self._hour_of(pair[0].start)):
-            quarters = list(group)
-            first = quarters[0][0].start
-            start = first - timedelta(minutes=first.astimezone(self._zone).minute)
-            covered_s = sum(
-                row.covered_s + _speaks_for(row.last_ts, min(next_ts, start + HOUR, self._now))
-                for row, next_ts in quarters
-            )
-            columns = [row for row, _ in quarters]
-            sums = [sum(row.sums[one] or 0.0 for row in columns) for one in range(2)]
-            weights = [sum(row.weights[one] or 0 for row in columns) for one in range(2)]
-            pv_w = sum(row.pv_sum for row in columns) / sum(row.weight for row in columns)
-            pv_kwh = pv_w * covered_s / WS_PER_KWH
-            yield Hour(start, day, number, covered_s, pv_kwh, self._means(sums, weights))
-
-    def _hour_of(self, start: datetime) -> tuple[date, int, timedelta | None]:
-        local = start.astimezone(self._zone)
-        return local.date(), local.hour, local.utcoffset()
-
-    def _quarter(self, row: _Row) -> Quarter:
-        day, hour, _ = self._hour_of(row.start)
-        end = row.start + QUARTER
-        end = end if end <= self._now else row.last_ts
-        return Quarter(row.start, end, day, hour, self._means(row.sums, row.weights))
-
-
-def _speaks_for(ts: datetime, until: datetime) -> float:
-    """For how many seconds a sample counts that is followed by another, or by the end."""
-    return min(max((until - ts).total_seconds(), 0.0), COUNTS_S)
-
-
-def _made_exact(day: Day, hours: list[Hour]) -> Day:
-    """A day with the energies of its hours in which every string is known."""
-    known = [hour for hour in hours if None not in hour.power_w]
-    if not known:
-        return day
-    kwh = tuple(map(sum, zip(*(hour.kwh for hour in known), strict=True)))
-    return replace(day, pv_kwh=sum(hour.pv_kwh for hour in hours), kwh=kwh)
+        running = self._now.astimezone(self._zone).date()
+        days = []
+        for day, pv_kwh, *values in rows:
+            kwh, top_w = self._of_fitted(values[:2]), self._of_fitted(values[2:])
+            known = [hour.kwh for hour in exact[day] if None not in hour.power_w]
+            if known:
+                pv_kwh = sum(hour.pv_kwh for hour in exact[day])
+                kwh = tuple(map(sum, zip(*known, strict=True)))
+            days.append(Day(day, day < running, pv_kwh, kwh, top_w, shares(kwh)))
+        return days

@@ -52,7 +52,7 @@ def judge(history: History, string: int, day: date) -> Verdict:
         def in_sun(quarter: Quarter) -> bool:
             return usual().get(quarter.hour, 0.0) >= ONCE_PCT
 
-        quarters = history.quarters(alive, until)
+        quarters = [*history.quarters(alive, until)]
         if until < day:  # which may still be running
             quarters += history.quarters(day, day)
         died = verdicts.find_death(history.days, string, alive, quarters, in_sun)

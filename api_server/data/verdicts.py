@@ -6,7 +6,6 @@ The other strings see the same sky, so a string is judged by its part of what al
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
@@ -32,8 +31,7 @@ class Verdict(NamedTuple):
     since: date | datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Day:
+class Day(NamedTuple):
     """What the strings gave in a local day."""
 
     date: date
@@ -41,10 +39,7 @@ class Day:
     pv_kwh: float
     kwh: Values
     max_w: Values
-    shares: Values = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "shares", shares(self.kwh))
+    shares: Values  # of the energy
 
     def alive(self, string: int) -> bool | None:
         """Whether a string gave anything while another one did; None if that can not be said."""
@@ -57,8 +52,7 @@ class Day:
         return part >= DEAD_PCT if bright and part is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class Quarter:
+class Quarter(NamedTuple):
     """The mean powers of the strings in a quarter of an hour, by the local clock."""
 
     start: datetime

@@ -8,7 +8,7 @@ import pytest
 
 from api_server.data.string_history import Hour
 from api_server.data.strings import judge
-from api_server.data.verdicts import USUAL_DAYS, Day, Quarter, Verdict
+from api_server.data.verdicts import USUAL_DAYS, Day, Quarter, Verdict, shares
 from tests.support.panels import DAYS, QUARTER, ROOFS, YEAR, Fault, Powers, year
 
 
@@ -54,7 +54,8 @@ def day_of(day: date, quarters: list[Quarter]) -> Day:
     """A whole day."""
     powers = [quarter.power_w for quarter in quarters]
     kwh = tuple(sum(column) / 4000 for column in zip(*powers, strict=True))
-    return Day(day, True, sum(kwh), kwh, tuple(map(max, zip(*powers, strict=True))))
+    top_w = tuple(map(max, zip(*powers, strict=True)))
+    return Day(day, True, sum(kwh), kwh, top_w, shares(kwh))
 
 
 def hour_of(day: date, hour: int, powers: list[Powers]) -> Hour:
