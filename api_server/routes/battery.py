@@ -5,8 +5,8 @@ from typing import Any
 
 from flask import Blueprint, current_app, request
 
+from api_server.config import Device
 from api_server.data import battery, periods
-from api_server.devices import Device
 from api_server.web.auth import readable_device
 from api_server.web.errors import abort_with
 from edge_agent.shared.samples import SUNGROW
