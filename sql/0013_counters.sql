@@ -108,7 +108,7 @@ BEGIN
     IF filled & (filled + (filled & -filled)) = 0 THEN  -- the bits have no hole
         RETURN extract(epoch FROM last_ts - first_ts);
     END IF;
-    RETURN (SELECT sum(least(extract(epoch FROM at - before), 300)) FROM (
+    RETURN (SELECT coalesce(sum(least(extract(epoch FROM at - before), 300)), 0) FROM (
         SELECT at, lag(at) OVER (ORDER BY at) AS before FROM unnest(times) AS at
-    ) AS pair);
+    ) AS pair WHERE before IS NOT NULL);  -- else least() would count 300 s for the first
 END $$;
