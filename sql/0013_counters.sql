@@ -103,7 +103,8 @@ CREATE FUNCTION covered_seconds(
     times timestamptz[], first_ts timestamptz, last_ts timestamptz, minutes integer
 ) RETURNS real LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
-    filled integer := minutes | minutes << 1 | minutes << 2 | minutes << 3;
+    -- | and << bind alike in PostgreSQL.
+    filled integer := minutes | (minutes << 1) | (minutes << 2) | (minutes << 3);
 BEGIN
     IF filled & (filled + (filled & -filled)) = 0 THEN  -- the bits have no hole
         RETURN extract(epoch FROM last_ts - first_ts);
