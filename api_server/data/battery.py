@@ -21,12 +21,12 @@ SELECT EXISTS (
 )
 """
 _STATES = """
-SELECT bucket, first_soc_pct, last_soc_pct, last_soh_pct FROM sungrow_monthly
-WHERE device_id = %s AND bucket >= %s AND bucket < %s ORDER BY bucket
+SELECT bucket, first_soc_pct, last_soc_pct, last_soh_pct
+FROM sungrow_read_monthly(%s, %s, %s) ORDER BY bucket
 """
 _CAPACITY = """
-SELECT last_capacity_kwh FROM sungrow_monthly
-WHERE device_id = %s AND last_capacity_kwh IS NOT NULL ORDER BY bucket DESC LIMIT 1
+SELECT last_capacity_kwh FROM sungrow_read_monthly(%s, '-infinity', 'infinity')
+WHERE last_capacity_kwh IS NOT NULL ORDER BY bucket DESC LIMIT 1
 """
 
 # The first and the last known state of charge and the last state of health, in percent.

@@ -19,8 +19,7 @@ SELECT (bucket AT TIME ZONE %(zone)s)::date, avg_pv_power_w * covered_s / 3.6e6,
     avg_string1_power_w * string1_weight / sample_count * greatest(covered_s, 1) / 3.6e6,
     avg_string2_power_w * string2_weight / sample_count * greatest(covered_s, 1) / 3.6e6,
     max_string1_power_w, max_string2_power_w
-FROM sungrow_daily
-WHERE device_id = %(device)s AND bucket >= %(since)s AND bucket < %(until)s ORDER BY bucket
+FROM sungrow_read_daily(%(device)s, %(since)s, %(until)s) ORDER BY bucket
 """
 # Each sample counts until the next, but not for long, and in its own hour.
 _HOURS = """
@@ -34,14 +33,13 @@ SELECT hour, avg_pv, string1, string2, covered_s + speaks_s FROM (
     FROM (
         SELECT *, date_trunc('hour', bucket, %(zone)s) AS hour,
             lead(first_ts) OVER (ORDER BY bucket) AS next_ts
-        FROM sungrow_quarter_hourly
-        WHERE device_id = %(device)s AND bucket >= %(since)s AND bucket < %(until)s
+        FROM sungrow_read_quarter_hourly(%(device)s, %(since)s, %(until)s)
     ) AS quarter GROUP BY hour
 ) AS hours ORDER BY hour
 """
 _QUARTERS = """
-SELECT bucket, last_ts, avg_string1_power_w, avg_string2_power_w FROM sungrow_quarter_hourly
-WHERE device_id = %(device)s AND bucket >= %(since)s AND bucket < %(until)s ORDER BY bucket
+SELECT bucket, last_ts, avg_string1_power_w, avg_string2_power_w
+FROM sungrow_read_quarter_hourly(%(device)s, %(since)s, %(until)s) ORDER BY bucket
 """
 # The first sample after the last one in which a string gave anything.
 _SILENCED = """

@@ -8,6 +8,7 @@ import pytest
 
 from api_server.data import strings
 from edge_agent.shared.samples import parse_time
+from tests.api_server.data.test_rollups import refresh
 from tests.simulators.house import House, Plan
 from tests.simulators.year import (
     inverter_samples,
@@ -52,6 +53,7 @@ def home(postgres: Postgres) -> Iterator[Home]:
     ):
         samples = [{**sample, "ts": parse_time(sample["ts"])} for sample in made]
         insert(home.url, kind, samples)
+    refresh(home.url)
     yield home
     home.close()
 
@@ -89,6 +91,6 @@ def test_the_strings_are_those_of_the_house(home: Home) -> None:
             assert (verdicts[1].word, verdicts[2].word) == ("ok", word), day
             if since:
                 assert timedelta(0) <= verdicts[2].since - since <= EVERY
-            others = strings.verdict(cursor, "shed", day, home.zone, now)
-            assert {verdict.word for verdict in others.values()} == {"ok"}
+        others = strings.verdict(cursor, "shed", LAST - timedelta(days=1), home.zone, now)
     conn.close()
+    assert {verdict.word for verdict in others.values()} == {"ok"}
