@@ -48,4 +48,5 @@ put_tokens() {
         put_file 600 root:root "$file" <<<"$before"
         die "the API refuses the tokens: $ADVICE"
     fi
+    ! changed "$file" || act 'tell the alerts' systemctl try-restart sunspool-alerts
 }

@@ -7,6 +7,7 @@ def register(app: Flask) -> None:
     """Give the app every route of the API."""
     # Here, so that a module of one route does not load all of them.
     from api_server.routes import (
+        alerts,
         balance,
         battery,
         capacity,
@@ -36,6 +37,7 @@ def register(app: Flask) -> None:
         cost,
         energy,
         health,
+        alerts,
         metrics,
         openapi,
     )

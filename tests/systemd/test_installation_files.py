@@ -15,7 +15,11 @@ SCRIPTS = sorted(
     for path in FOLDER.iterdir()
     if path.is_file() and (path.suffix == ".sh" or path.read_bytes()[:2] == b"#!")
 )
-INSTALLERS = {"sunspool-api.service": "install-api", "sunspool-edge@.service": "install-edge"}
+INSTALLERS = {
+    "sunspool-api.service": "install-api",
+    "sunspool-alerts.service": "install-api",
+    "sunspool-edge@.service": "install-edge",
+}
 
 
 @pytest.mark.parametrize("unit", unit_files.UNITS)

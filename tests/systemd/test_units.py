@@ -43,7 +43,13 @@ def _make_programs(root: Path, unit: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["sunspool-api.service", "sunspool-edge@roof.service", *unit_files.PROBE]
+    "unit",
+    [
+        "sunspool-api.service",
+        "sunspool-alerts.service",
+        "sunspool-edge@roof.service",
+        *unit_files.PROBE,
+    ],
 )
 def test_verify_has_nothing_to_say(tree, unit):
     result = _run("systemd-analyze", "verify", f"--root={tree}", unit)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "systemd"
-UNITS = ("sunspool-api.service", "sunspool-edge@.service")
+UNITS = ("sunspool-api.service", "sunspool-edge@.service", "sunspool-alerts.service")
 SERVICES = sorted(FOLDER.glob("*.service"))
 PROBE = ("sunspool-api-probe.service", "sunspool-api-probe.timer")
 DROP_INS = ("caddy.service", "postgresql@.service")

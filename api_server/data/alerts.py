@@ -1,0 +1,178 @@
+"""What the rules of alerts need to know of devices, the alerts themselves, and their messages."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from edge_agent.shared.alarms import FAULT_STATES
+from edge_agent.shared.samples import format_time
+
+FAULT_LOOKBACK = timedelta(minutes=10)
+COUNTERS = ("set_aside_count", "dropped", "lost")
+KEPT = timedelta(days=30)  # a channel that took nothing for so long is not told what was then
+LISTED = 100
+
+_FIRST_NEWER = "SELECT min(ts) FROM {kind}_samples WHERE device_id = %s AND ts > %s"
+_IS_FAULTY = "(coalesce(alarms, '') <> '' OR coalesce(running_state = ANY(%(faults)s), false))"
+_STATE_SINCE = f"""
+SELECT min(ts) FROM sungrow_samples WHERE device_id = %(device)s AND ts <= %(newest)s
+    AND ts > coalesce((
+        SELECT max(ts) FROM sungrow_samples
+        WHERE device_id = %(device)s AND ts > %(since)s AND ts <= %(newest)s
+            AND {_IS_FAULTY} <> %(faulty)s AND (alarms IS NOT NULL OR running_state IS NOT NULL)
+    ), %(since)s)
+"""  # noqa: S608
+# What a quarter may become, from above: its register so far, and the highest power of late.
+_MAY_PEAK = """
+SELECT one.device_id FROM unnest(%(devices)s::text[]) AS one (device_id), LATERAL (
+    SELECT energy_import_kwh AS kwh, import_power_w AS power_w FROM p1_samples
+    WHERE device_id = one.device_id AND ts >= %(start)s ORDER BY ts LIMIT 1
+) AS first, LATERAL (
+    SELECT max(energy_import_kwh) AS kwh, max(import_power_w) AS power_w FROM p1_samples
+    WHERE device_id = one.device_id AND ts > %(now)s - interval '75 seconds'
+) AS late
+WHERE coalesce((late.kwh - first.kwh) * 4000, greatest(first.power_w, late.power_w))
+    + late.power_w * %(left)s / 900.0 > %(least)s
+"""
+_NOT_CLOSED = """
+SELECT device_id, rule, since_ts, opened_ts, closing_ts, message_ts, value, detail FROM alerts
+WHERE closed_ts IS NULL AND device_id = ANY(%s)
+"""
+_LIST = """
+SELECT rule, alerts.device_id, opened_ts, closed_ts, alerts.text, value,
+    coalesce(channels > 0 AND waiting = '{{}}', false)
+FROM alerts LEFT JOIN alert_messages
+    ON alert_messages.device_id = alerts.device_id AND alert_messages.message_id = alerts.message_id
+WHERE alerts.device_id = ANY(%s) AND opened_ts IS NOT NULL AND closed_ts IS {closed} NULL
+ORDER BY {order} DESC, rule, alerts.device_id {limit}
+"""
+
+
+class Change(NamedTuple):
+    """What one look changes about an alert, and the message about it, if there is one."""
+
+    device_id: str
+    rule: str
+    since_ts: datetime
+    columns: dict[str, Any]  # of the alert; None in `forget` instead
+    forget: bool = False
+    message: dict[str, Any] | None = None
+
+
+def find_first_newer(cursor: Any, kind: str, device_id: str, ts: datetime) -> datetime | None:
+    """The time of the first sample after a time."""
+    cursor.execute(_FIRST_NEWER.format(kind=kind), (device_id, ts))
+    return cursor.fetchone()[0]
+
+
+def find_state_since(
+    cursor: Any, device_id: str, newest_ts: datetime, is_faulty: bool
+) -> datetime | None:
+    """Since when an inverter's samples are as faulty, or not, as the newest; ten minutes back."""
+    values = {
+        "device": device_id,
+        "newest": newest_ts,
+        "since": newest_ts - FAULT_LOOKBACK,
+        "faulty": is_faulty,
+        "faults": sorted(FAULT_STATES),
+    }
+    cursor.execute(_STATE_SINCE, values)
+    return cursor.fetchone()[0]
+
+
+def find_may_peak(
+    cursor: Any, device_ids: list[str], start: datetime, now: datetime, least_w: float
+) -> list[str]:
+    """Meters whose running quarter may pass so many watts; the others need no closer look."""
+    left_s = max(0.0, 900 - (now - start).total_seconds())
+    values = {"devices": device_ids, "start": start, "now": now, "left": left_s, "least": least_w}
+    cursor.execute(_MAY_PEAK, values)
+    return [device_id for (device_id,) in cursor.fetchall()]
+
+
+def read_not_closed(cursor: Any, device_ids: list[str]) -> dict[tuple[str, str], tuple]:
+    """(since_ts, opened_ts, closing_ts, message_ts, value, detail) by device and rule."""
+    cursor.execute(_NOT_CLOSED, (device_ids,))
+    return {(row[0], row[1]): row[2:] for row in cursor.fetchall()}
+
+
+def read_counters(cursor: Any, device_ids: list[str]) -> dict[str, dict[str, int]]:
+    """What agents had counted at the last look, by device."""
+    cursor.execute(
+        "SELECT device_id, set_aside_count, dropped, lost FROM alert_counters"
+        " WHERE device_id = ANY(%s)",
+        (device_ids,),
+    )
+    return {row[0]: dict(zip(COUNTERS, row[1:], strict=True)) for row in cursor.fetchall()}
+
+
+def write(cursor: Any, changes: Iterable[Change], counters: dict[str, dict[str, int]]) -> None:
+    """Write what a look found; the caller is in a transaction."""
+    for change in changes:
+        key = (change.device_id, change.rule, change.since_ts)
+        if change.forget:
+            cursor.execute(
+                "DELETE FROM alerts WHERE device_id = %s AND rule = %s AND since_ts = %s", key
+            )
+            continue
+        _put_alert(cursor, key, change.columns)
+        if change.message:
+            names = list(change.message)
+            cursor.execute(
+                f"INSERT INTO alert_messages (device_id, {', '.join(names)})"  # noqa: S608
+                f" VALUES (%s, {', '.join('%s' for _ in names)})",
+                [change.device_id, *change.message.values()],
+            )
+    for device_id, counts in counters.items():
+        cursor.execute(
+            "INSERT INTO alert_counters (device_id, set_aside_count, dropped, lost)"
+            " VALUES (%s, %s, %s, %s) ON CONFLICT (device_id) DO UPDATE SET"
+            " set_aside_count = excluded.set_aside_count, dropped = excluded.dropped,"
+            " lost = excluded.lost",
+            (device_id, counts["set_aside_count"], counts["dropped"], counts["lost"]),
+        )
+
+
+def _put_alert(cursor: Any, key: tuple, columns: dict[str, Any]) -> None:
+    values = [json.dumps(v, default=str) if isinstance(v, dict) else v for v in columns.values()]
+    cursor.execute(
+        f"INSERT INTO alerts (device_id, rule, since_ts, {', '.join(columns)})"  # noqa: S608
+        f" VALUES (%s, %s, %s, {', '.join('%s' for _ in columns)})"
+        " ON CONFLICT (device_id, rule, since_ts) DO UPDATE SET "
+        + ", ".join(f"{name} = excluded.{name}" for name in columns),
+        [*key, *values],
+    )
+
+
+def find_waiting(cursor: Any, channel: str, now: datetime) -> list[tuple[str, str, str]]:
+    """(message_id, title, text) of what a channel has not taken yet, oldest first."""
+    cursor.execute(
+        "SELECT message_id::text, min(title), min(text), min(created_ts) FROM alert_messages"
+        " WHERE waiting <> '{}' AND %s = ANY(waiting) AND created_ts > %s"
+        " GROUP BY message_id ORDER BY 4, 1",
+        (channel, now - KEPT),
+    )
+    return [row[:3] for row in cursor.fetchall()]
+
+
+def note_taken(cursor: Any, channel: str, message_id: str) -> None:
+    """A channel has taken a message: it never gets it again."""
+    cursor.execute(
+        "UPDATE alert_messages SET waiting = array_remove(waiting, %s) WHERE message_id = %s",
+        (channel, message_id),
+    )
+
+
+def answer(cursor: Any, device_ids: list[str]) -> dict[str, Any]:
+    """The answer of GET /v1/alerts: open ones first, then the newest that were closed."""
+    rows = []
+    for closed, order, limit in (("", "opened_ts", ""), ("NOT", "closed_ts", f"LIMIT {LISTED}")):
+        cursor.execute(_LIST.format(closed=closed, order=order, limit=limit), (device_ids,))
+        rows += cursor.fetchall()
+    names = ("rule", "device_id", "opened_ts", "closed_ts", "text", "value", "sent")
+    found = [dict(zip(names, row, strict=True)) for row in rows]
+    for alert in found:
+        for name in ("opened_ts", "closed_ts"):
+            alert[name] = format_time(alert[name]) if alert[name] else None
+    return {"alerts": found}

@@ -1,0 +1,326 @@
+"""The process: what it opens and closes, what it sends, and what it does when things die."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from edge_agent.shared.samples import format_time
+from tests.simulators.message_sink import MessageSink
+from tests.support.client import Client
+from tests.support.servers import ROOT, Api, open_folder
+from tests.support.servers.process import environment, wait_until
+
+
+@pytest.fixture
+def sink() -> Iterator[MessageSink]:
+    """The service that messages go to."""
+    with MessageSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def env(settings: dict[str, str], sink: MessageSink) -> dict[str, str]:
+    """Settings of an alerts process with one channel."""
+    return {
+        **settings,
+        "ALERT_URLS": sink.url("topic"),
+        "ALERT_INTERVAL_S": "1",
+        "ALERT_SILENCE_S": "60",
+    }
+
+
+class House:
+    """A database that a test writes to as the API does."""
+
+    def __init__(self, url: str):
+        self.connection = psycopg2.connect(url)
+        self.connection.autocommit = True
+        self.began = datetime.now(UTC)
+
+    def meter(self, *ages_s: float, **changes: Any) -> None:
+        """Samples of the meter, so many seconds before the test began."""
+        sample = {"device_id": "meter", "power_w": 100, "import_power_w": 100}
+        self._insert("p1", ages_s, sample | changes)
+
+    def roof(self, *ages_s: float, device_id: str = "roof", **changes: Any) -> None:
+        """Samples of an inverter, so many seconds before the test began."""
+        self._insert("sungrow", ages_s, {"device_id": device_id, "pv_power_w": 10} | changes)
+
+    def report(self, device_id: str = "meter", **report: Any) -> None:
+        """What an agent reports."""
+        self.execute(
+            "INSERT INTO agents VALUES (%s, now(), %s, '{}') ON CONFLICT (device_id)"
+            " DO UPDATE SET reported_ts = now(), report = excluded.report",
+            device_id,
+            json.dumps(report),
+        )
+
+    def execute(self, sql: str, *values: Any) -> list[tuple]:
+        """Run a statement; its rows, if it has any."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def alerts(self) -> list[tuple[str, str, bool]]:
+        """Rule, device and whether it is open, of all that have opened."""
+        return self.execute(
+            "SELECT rule, device_id, closed_ts IS NULL FROM alerts"
+            " WHERE opened_ts IS NOT NULL ORDER BY opened_ts, rule, device_id"
+        )
+
+    def _insert(self, kind: str, ages_s: tuple[float, ...], sample: dict[str, Any]) -> None:
+        names = ", ".join(["ts", *sample])
+        places = ", ".join(["%s"] * (1 + len(sample)))
+        for age_s in ages_s:
+            ts = self.began - timedelta(seconds=age_s)
+            self.execute(
+                f"INSERT INTO {kind}_samples ({names}) VALUES ({places})", ts, *sample.values()
+            )
+
+
+@pytest.fixture
+def house(settings: dict[str, str]) -> Iterator[House]:
+    """The database."""
+    house = House(settings["DATABASE_URL"])
+    yield house
+    house.connection.close()
+
+
+def command(env: dict[str, str], *options: str) -> subprocess.CompletedProcess:
+    """Run the command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "api_server.alerts", *options],
+        env=environment(env),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def look(env: dict[str, str]) -> None:
+    """Look once; nothing may go wrong."""
+    result = command(env, "--once")
+    assert result.returncode == 0, result.stderr
+
+
+class Process:
+    """The process itself, until it is stopped."""
+
+    def __init__(self, env: dict[str, str], folder: Path):
+        self.log_file = folder / f"alerts-{time.monotonic_ns()}.log"
+        with self.log_file.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "api_server.alerts"],
+                env=environment(env),
+                cwd=ROOT,
+                stderr=log,
+            )
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        return self.log_file.read_text()
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+
+
+def test_a_silence_is_told_once_and_once_that_it_is_over(env, house, sink):
+    house.meter(61)
+    look(env)
+    look(env)
+    assert house.alerts() == [("silence", "meter", True)]
+    (message,) = sink.messages
+    assert message.startswith("meter has sent nothing since ")
+    assert "more than 1 minutes" in message
+    house.meter(60.5, -1)
+    look(env)
+    look(env)
+    assert house.alerts() == [("silence", "meter", False)]
+    assert sink.messages[1:] == ["meter sends again."]
+
+
+def test_what_never_sent_is_not_silent_and_without_a_channel_nothing_is_sent(env, house, sink):
+    house.meter(500)
+    look({**env, "ALERT_URLS": ""})
+    assert house.alerts() == [("silence", "meter", True)]
+    look(env)
+    assert sink.messages == []
+
+
+def test_a_fault_is_named_in_words_of_the_language(env, house, sink):
+    house.meter(1)
+    house.roof(*range(1, 58, 4), alarms="13065.14 13049.30")
+    look({**env, "ALERT_LANG": "nl"})
+    assert house.alerts() == []
+    house.roof(62, alarms="13065.14")
+    house.roof(66, alarms="", running_state=0)
+    look({**env, "ALERT_LANG": "nl"})
+    assert house.alerts() == [("fault", "roof", True)]
+    (message,) = sink.messages
+    assert "energiemeter antwoordt niet" in message
+    house.execute("DELETE FROM sungrow_samples")
+    house.roof(*range(0, 70, 5), alarms="", running_state=64)
+    look({**env, "ALERT_LANG": "nl"})
+    assert house.alerts() == [("fault", "roof", False)]
+    assert sink.messages[1:] == ["roof meldt geen storing meer."]
+
+
+def test_losses_of_an_agent(env, house, sink):
+    house.meter(1)
+    house.report(set_aside_count=0, dropped=0, lost=0, spool_count=0, poll_interval_s=1)
+    look(env)
+    house.report(set_aside_count=2, dropped=0, lost=0, spool_count=0, poll_interval_s=1)
+    look(env)
+    look(env)
+    assert house.alerts() == [("loss", "meter", True)]
+    assert "2 set aside" in sink.messages[0]
+    house.report(set_aside_count=0, dropped=0, lost=0, spool_count=0, poll_interval_s=1)
+    look(env)
+    assert house.alerts() == [("loss", "meter", False)]
+    house.report(set_aside_count=0, dropped=0, lost=0, spool_count=4000, poll_interval_s=1)
+    look(env)
+    assert "4000 readings" in sink.messages[2]
+    assert len(sink.messages) == 3
+
+
+def names_of(count: int) -> str:
+    """How a message begins that names so many devices."""
+    return f"{count} devices: {', '.join(f'house{n}' for n in range(count))}."
+
+
+def test_many_at_once_are_one_message(env, house, sink):
+    tokens = ",".join(f"token-{n}:house{n}" for n in range(6))
+    env = {**env, "DEVICE_TOKENS": tokens, "READ_TOKENS": ""}
+    for number in range(5):
+        house.roof(300, device_id=f"house{number}")
+    look(env)
+    (message,) = sink.messages
+    assert message.startswith(
+        "5 devices: house0, house1, house2, house3, house4. They send nothing"
+    )
+    assert len(house.alerts()) == 5
+    for number in range(5):
+        house.roof(59, -3, device_id=f"house{number}")
+    house.execute("UPDATE alerts SET closing_ts = now() - interval '1 minute'")
+    look(env)
+    assert sink.messages[1:] == [names_of(5)]
+
+
+def test_each_channel_by_itself_and_none_gets_a_message_twice(env, house, sink):
+    with MessageSink() as other:
+        env = {**env, "ALERT_URLS": f"{sink.url()} {other.url()}"}
+        other.answers.extend([(503, {})] * 2)
+        house.meter(100)
+        look(env)
+        assert (len(sink.messages), len(other.messages)) == (1, 1)
+        listed = house.execute("SELECT cardinality(waiting), channels FROM alert_messages")
+        assert listed == [(1, 2)]
+        look(env)
+        look(env)
+        look(env)
+        assert (len(sink.messages), len(other.messages)) == (1, 3)
+        assert house.execute("SELECT cardinality(waiting) FROM alert_messages") == [(0,)]
+
+
+def test_a_test_message_says_per_channel_whether_it_went(env, sink):
+    result = command(env, "--test")
+    assert (result.returncode, len(sink.messages)) == (0, 1)
+    assert result.stdout == f"1: json://127.0.0.1:{sink.port}/topic: sent\n"
+    sink.answers.append((301, {"Location": "https://new.example.org/secret"}))
+    result = command({**env, "ALERT_URLS": f"json://127.0.0.1:9/ {sink.url()}"}, "--test")
+    assert result.returncode == 1
+    assert "2: " in result.stdout
+    assert "it answers 301: it has moved to https://new.example.org\n" in result.stdout
+    assert "secret" not in result.stdout + result.stderr
+    assert command({**env, "ALERT_URLS": "what-is-this"}, "--test").returncode == 78
+
+
+def test_the_process_judges_silence_only_after_a_steady_minute_and_beats(
+    env, house, sink, tmp_path
+):
+    house.meter(100)
+    house.report(lost=1)
+    url = f"http://127.0.0.1:{sink.port}/alive"
+    with Process({**env, "ALERT_HEARTBEAT_URL": url}, tmp_path) as process:
+        wait_until(lambda: len(sink.received) >= 2, 20, "a message and a beat")
+        time.sleep(3)
+        assert [one.path for one in sink.received if one.method == "GET"] == ["/alive"]
+        assert house.alerts() == [("loss", "meter", True)]
+        assert "alive" not in process.log
+        assert "topic" not in process.log
+    assert process.process.returncode == 0
+
+
+def test_one_works_and_another_takes_over(env, house, sink, tmp_path):
+    with Process(env, tmp_path) as first:
+        wait_until(lambda: "alerts_working" in first.log, 20, "the first works")
+        with Process(env, tmp_path) as second:
+            assert command(env, "--once").returncode == 75
+            os.kill(first.process.pid, signal.SIGKILL)
+            wait_until(lambda: "alerts_working" in second.log, 30, "the second takes over")
+            house.meter(1)
+            house.report(dropped=3)
+            wait_until(lambda: len(sink.messages) == 1, 20, "its message")
+
+
+@pytest.mark.parametrize("channel_is_down", [False, True])
+def test_a_kill_loses_no_message(env, house, sink, tmp_path, channel_is_down):
+    """Killed while a channel fails, or at any moment: each message arrives, few of them twice."""
+    kills = 5
+    if channel_is_down:
+        sink.answers.extend([(500, {})] * 3)
+    for number in range(1, kills + 1):
+        house.report(lost=number)
+        house.execute("UPDATE alerts SET closed_ts = now() WHERE closed_ts IS NULL")
+        with Process(env, tmp_path) as process:
+            wait_until(lambda number=number: len(house.alerts()) >= number, 20, "the alert")
+            time.sleep(0.02 * number)
+            os.kill(process.process.pid, signal.SIGKILL)
+    for _ in range(4):
+        look(env)
+    assert house.execute("SELECT FROM alert_messages WHERE waiting <> '{}'") == []
+    told = {f"{number} lost" for number in range(1, kills + 1)}
+    assert {text for text in told if any(text in one for one in sink.messages)} == told
+
+
+def test_the_answer_of_the_api(env, house, sink):
+    house.meter(100)
+    house.report(lost=1)
+    look(env)
+    house.execute("UPDATE alerts SET closed_ts = now() WHERE rule = 'loss'")
+    with open_folder("sunspool-api-") as folder, Api(folder, env, workers=1) as api:
+        answer = Client(api.url, "reader-token").get("/v1/alerts?device_id=meter")
+        first, second = answer.json["alerts"]
+        assert (first["rule"], first["closed_ts"], first["sent"]) == ("silence", None, True)
+        assert second["rule"] == "loss"
+        assert second["closed_ts"].endswith("Z")
+        assert list(first) == [
+            "rule",
+            "device_id",
+            "opened_ts",
+            "closed_ts",
+            "text",
+            "value",
+            "sent",
+        ]
+        assert first["opened_ts"] < format_time(datetime.now(UTC))
+        assert Client(api.url).get("/v1/alerts?device_id=roof").json == {"alerts": []}
+        assert Client(api.url).get("/v1/alerts?device_id=meter").status == 403
+        assert Client(api.url).get("/v1/alerts").status == 422
