@@ -159,6 +159,6 @@ def _draw(language: Language, frame: Frame, rows: list[tuple[dict[str, Any], str
             "month": language.months_short[start.month - 1],
         }[frame.width]
         short.append(text if number % every == 0 else "")
-    targets = {bucket["bucket"]: (target, label) for bucket, label, target in rows if target}
+    targets = {bucket["bucket"]: target for bucket, _, target in rows}
     buckets = [bucket for bucket, _, _ in rows]
     return bars.draw(language, buckets, short, lambda bucket: targets.get(bucket["bucket"]))

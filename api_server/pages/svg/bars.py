@@ -1,17 +1,18 @@
 """Stacked bars that add up: upwards where energy came from, downwards where it went."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from api_server.pages.formats import number
 from api_server.pages.languages import Language
-from api_server.pages.svg.elements import percent, plot, round_step, rule, tag
+from api_server.pages.svg.elements import percent, plot, round_step, rule, short, stretched, tag
 
 SOURCES = (("pv", "pv_kwh"), ("battery", "discharge_kwh"), ("grid", "grid_import_kwh"))
 USES = (("home", "consumption_kwh"), ("battery", "charge_kwh"), ("grid", "grid_export_kwh"))
 GAP = 0.22  # of a bar's place
+HEIGHT = 1000  # of the drawing in units of its own
 TOP, BOTTOM = 0.02, 0.91  # the labels of the buckets are below
 
 
@@ -19,11 +20,11 @@ def draw(
     language: Language,
     buckets: Sequence[Mapping[str, Any]],
     labels: Sequence[str],
-    link: Callable[[Mapping[str, Any]], tuple[str, str] | None],
+    link: Callable[[Mapping[str, Any]], str | None],
 ) -> Markup:
     """One bar of each bucket; `labels` has one text for each, which may be empty.
 
-    `link` gives the address of what is inside a bucket and its name, or None.
+    `link` gives the address of what is inside a bucket, or None.
     """
     highest = max(
         [
@@ -40,15 +41,10 @@ def draw(
     steps = round(top / step)
     levels = [(zero + count * step * unit, count) for count in range(-steps, steps + 1)]
     parts = [rule(y, "rule" if count else "zero") for y, count in levels]
-    for place, (bucket, label) in enumerate(zip(buckets, labels, strict=True)):
-        bar = [
-            *_stack(_place(place, len(buckets)), zero, -unit, bucket, SOURCES),
-            *_stack(_place(place, len(buckets)), zero, unit, bucket, USES),
-        ]
-        target = link(bucket)
-        if target:
-            bar = [_linked(place, len(buckets), bar, *target)]
-        parts += bar
+    parts += _links(buckets, link)
+    paths = [*_paths(buckets, SOURCES, zero, -unit), *_paths(buckets, USES, zero, unit)]
+    parts.append(stretched(len(buckets), HEIGHT, *paths))
+    for place, label in enumerate(labels):
         if label:
             x = percent((place + 0.5) / len(buckets))
             parts.append(tag("text", label, class_="middle", x=x, y="100%", dy="-6"))
@@ -72,33 +68,29 @@ def _known(bucket: Mapping[str, Any], parts: Sequence[tuple[str, str]]) -> list[
     return [bucket[field] for _, field in parts if bucket[field] is not None]
 
 
-def _place(place: int, count: int) -> tuple[str, str]:
-    return percent((place + GAP / 2) / count), percent((1 - GAP) / count)
+def _paths(
+    buckets: Sequence[Mapping[str, Any]], parts: Any, zero: float, unit: float
+) -> Iterator[Markup]:
+    """The bars of one direction, a path for each part; a unit below zero stacks them upwards."""
+    drawn: dict[str, list[str]] = {name: [] for name, _ in parts}
+    for place, bucket in enumerate(buckets):
+        for name, start, end in stack(bucket, parts):
+            x, y = short(place + GAP / 2), short((zero + start * unit) * HEIGHT)
+            height = short((end - start) * unit * HEIGHT)
+            drawn[name].append(f"M{x} {y}h{short(1 - GAP)}v{height}h-{short(1 - GAP)}z")
+    for name, strokes in drawn.items():
+        yield tag("path", class_=name, d="".join(strokes))
 
 
-def _stack(
-    place: tuple[str, str], zero: float, unit: float, bucket: Mapping[str, Any], parts: Any
-) -> list[Markup]:
-    """Rectangles of one direction; a unit below zero stacks them upwards."""
-    x, width = place
-    return [
-        tag(
-            "rect",
-            class_=name,
-            x=x,
-            width=width,
-            y=percent(min(zero + start * unit, zero + end * unit)),
-            height=percent(abs(end - start) * abs(unit)),
-        )
-        for name, start, end in stack(bucket, parts)
-    ]
-
-
-def _linked(place: int, count: int, bar: list[Markup], address: str, name: str) -> Markup:
-    """A bar whose whole column can be pressed."""
-    column = {"x": percent(place / count), "width": percent(1 / count)}
-    area = tag("rect", class_="touch", y="0", height="100%", **column)
-    return tag("a", tag("title", name), area, *bar, href=address, tabindex="-1")
+def _links(
+    buckets: Sequence[Mapping[str, Any]], link: Callable[[Mapping[str, Any]], str | None]
+) -> Iterator[Markup]:
+    """A column for each bucket that leads to what is inside; the table has the same links."""
+    for place, bucket in enumerate(buckets):
+        target = link(bucket)
+        if target:
+            column = {"x": percent(place / len(buckets)), "width": percent(1 / len(buckets))}
+            yield tag("a", tag("rect", height="100%", **column), href=target, tabindex="-1")
 
 
 def _label(language: Language, kwh: float, step: float) -> str:

@@ -8,13 +8,14 @@ from markupsafe import Markup, escape
 
 def tag(name: str, *children: str, **attributes: object) -> Markup:
     """An element; underscores in attribute names become dashes, numbers are written short."""
-    listed = Markup("").join(
-        Markup(' {}="{}"').format(key.strip("_").replace("_", "-"), short(value))
+    listed = "".join(
+        f' {key.strip("_").replace("_", "-")}="{escape(short(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
-    inner = Markup("").join(escape(child) for child in children)
-    return Markup("<{0}{1}>{2}</{0}>").format(name, listed, inner)
+    inner = "".join(escape(child) for child in children)
+    end = f">{inner}</{name}>" if inner else "/>"
+    return Markup(f"<{name}{listed}{end}")  # noqa: S704 - names are ours, the rest is escaped
 
 
 def short(value: object) -> object:

@@ -102,24 +102,28 @@ BUCKET = {
 class TestBars:
     """Energy from and to."""
 
-    def rectangles(self, *buckets: dict) -> list[ElementTree.Element]:
+    def bars(self, *buckets: dict) -> list[tuple[str, float, float, float]]:
+        """The class, left edge, beginning and length of every rectangle; upwards is negative."""
         drawn = bars.draw(EN, buckets, [""] * len(buckets), lambda bucket: None)
-        return list(parse(drawn).iter("rect"))
+        found = []
+        for path in parse(drawn).iter("path"):
+            for x, y, height in re.findall(r"M([\d.]+) ([\d.]+)h0.78v(-?[\d.]+)h", path.get("d")):
+                found.append((path.get("class"), float(x), float(y), float(height)))
+        return found
 
     def test_both_directions_are_stacked_without_a_gap_and_equally_high(self):
-        rectangles = self.rectangles(BUCKET)
-        assert [one.get("class") for one in rectangles] == [
-            *("pv", "battery", "grid"),
-            *("home", "battery", "grid"),
-        ]
-        up, down = rectangles[:3], rectangles[3:]
-        heights = [sum(share(one.get("height")) for one in part) for part in (up, down)]
-        assert heights[0] == pytest.approx(heights[1], abs=0.03)
-        zero = share(down[0].get("y"))
-        for one, next_one in pairwise(down):
-            bottom = share(one.get("y")) + share(one.get("height"))
-            assert bottom == pytest.approx(share(next_one.get("y")), abs=0.03)
-        assert share(up[0].get("y")) + share(up[0].get("height")) == pytest.approx(zero, abs=0.03)
+        found = self.bars(BUCKET)
+        assert [one[0] for one in found] == ["pv", "battery", "grid", "home", "battery", "grid"]
+        up, down = found[:3], found[3:]
+        assert up[0][2] == down[0][2] == 465
+        for stack in (up, down):
+            for (_, _, y, height), (_, _, next_y, _) in pairwise(stack):
+                assert y + height == pytest.approx(next_y, abs=0.02)
+        heights = [sum(height for *_, height in stack) for stack in (up, down)]
+        assert heights == pytest.approx([-445, 445], abs=0.05)
+
+    def test_each_bucket_has_its_place(self):
+        assert [one[1] for one in self.bars(BUCKET, BUCKET) if one[0] == "pv"] == [0.11, 1.11]
 
     def test_stacks_add_up(self):
         assert bars.stack(BUCKET, bars.SOURCES)[-1] == ("grid", 8.0, 10.0)
@@ -127,14 +131,12 @@ class TestBars:
 
     def test_what_is_not_known_is_not_drawn(self):
         unknown = {**BUCKET, **dict.fromkeys(name for _, name in bars.SOURCES)}
-        assert len(self.rectangles(unknown)) == 3
-        assert self.rectangles({**unknown, **dict.fromkeys(n for _, n in bars.USES)}) == []
+        assert len(self.bars(unknown)) == 3
+        assert self.bars({**unknown, **dict.fromkeys(n for _, n in bars.USES)}) == []
 
     def test_a_bucket_leads_to_what_is_inside(self):
-        drawn = bars.draw(EN, [BUCKET], ["1"], lambda bucket: ("/ui/history?a=1&b=2", "1 June"))
-        link = next(parse(drawn).iter("a"))
-        assert link.get("href") == "/ui/history?a=1&b=2"
-        assert link.find("title").text == "1 June"
+        drawn = bars.draw(EN, [BUCKET], ["1"], lambda bucket: "/ui/history?a=1&b=2")
+        assert next(parse(drawn).iter("a")).get("href") == "/ui/history?a=1&b=2"
 
 
 class TestQuarters:
