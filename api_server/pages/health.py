@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Response, current_app, g
 
-from api_server.data import completeness, devices, flows, periods
+from api_server.data import alerts, completeness, devices, flows, periods
 from api_server.pages import formats, page
 from api_server.pages.languages import Language
 from api_server.pages.page import blueprint
@@ -49,7 +49,7 @@ def health() -> Response:
         "health.html",
         tab="health",
         devices=shown,
-        alerts=[],
+        alerts=_open_alerts(language, list(known)),
         silent_s=flows.SILENT_S,
         agent_texts=AGENT_TEXTS,
         agent_numbers=AGENT_NUMBERS,
@@ -78,9 +78,22 @@ def _day(language: Language, complete: dict[str, Any], now: datetime) -> dict[st
     }
 
 
+def _open_alerts(language: Language, device_ids: list[str]) -> list[tuple[dict[str, Any], str]]:
+    """The alerts that are open, and since when."""
+    store = current_app.extensions["store"]
+    listed = store.run(lambda cursor: alerts.answer(cursor, device_ids))["alerts"]
+    return [
+        (one, _moment(language, one["opened_ts"])) for one in listed if one["closed_ts"] is None
+    ]
+
+
 def _reported(language: Language, one: dict[str, Any]) -> str | None:
     """When its agent reported last."""
     if not one["agent"] or not one["agent"].get("reported_ts"):
         return None
-    when = datetime.fromisoformat(one["agent"]["reported_ts"]).astimezone(page.zone())
+    return _moment(language, one["agent"]["reported_ts"])
+
+
+def _moment(language: Language, text: str) -> str:
+    when = datetime.fromisoformat(text).astimezone(page.zone())
     return f"{formats.short_day(language, when)} {formats.clock(when)}"

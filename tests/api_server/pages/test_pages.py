@@ -227,6 +227,21 @@ class TestUnknown:
         assert page.number("pv_power_w").value == "1000.0"
         assert page.number("battery_soc_pct").text == DASH
 
+    def test_open_alerts_are_shown_and_closed_ones_are_not(self, quiet: Api, postgres):
+        postgres.query(
+            "INSERT INTO alerts (device_id, rule, since_ts, opened_ts, closed_ts, text) VALUES"
+            " ('quiet-roof', 'silence', now(), '2026-06-01T10:00Z', NULL, 'roof <is> silent'),"
+            " ('quiet-meter', 'silence', now(), now(), now(), 'the meter was silent'),"
+            " ('other', 'silence', now(), now(), NULL, 'not ours')"
+            " RETURNING 1",
+            database=quiet.env["DATABASE_URL"].rpartition("/")[2],
+        )
+        shown = Reader(quiet).page("/ui/health").text
+        assert "roof &lt;is&gt; silent" in shown
+        assert "since Mon 1 Jun 12:00" in shown
+        assert "the meter was silent" not in shown
+        assert "not ours" not in shown
+
     def test_a_token_that_reads_no_whole_house(self, settings, server_folder):
         settings["READ_TOKENS"] = "reader-token:roof"
         with Api(server_folder, settings, workers=1) as api:
