@@ -36,6 +36,13 @@ BEGIN
     DROP INDEX IF EXISTS
         sungrow_samples_quarter, p1_samples_quarter, sungrow_samples_known, p1_samples_known;
     FOREACH kind IN ARRAY ARRAY['sungrow', 'p1'] LOOP
+        -- In the order in which readers come to what they need, lest one waits for the other.
+        FOR level IN SELECT name FROM (VALUES
+            ('monthly'), ('daily'), ('hourly'), ('quarter_hourly')) AS old (name)
+            WHERE to_regclass(format('%s_%s', kind, name)) IS NOT NULL
+        LOOP
+            EXECUTE format('LOCK TABLE %s_%s IN ACCESS EXCLUSIVE MODE', kind, level.name);
+        END LOOP;
         FOR level IN SELECT * FROM (VALUES ('monthly'), ('daily'), ('hourly'), ('quarter_hourly'))
             AS old (name)
         LOOP

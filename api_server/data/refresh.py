@@ -58,12 +58,17 @@ def forget(connection: Connection, since: datetime) -> None:
 def _refresh_device(
     cursor: Any, kind: str, device_id: str, kept: datetime, until: datetime
 ) -> None:
+    move_marks(cursor, kind, device_id, until)
+    for piece in _pieces(cursor, kind, device_id, kept, until):
+        cursor.execute("SELECT rollup_refresh(%s, %s, %s)", (kind, device_id, piece))
+
+
+def move_marks(cursor: Any, kind: str, device_id: str, until: datetime) -> None:
+    """Have all samples below a time marked that are not stored yet."""
     with _transaction(cursor):
         # Two statements: one alone would look at the time before it had the lock.
         cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (LOCK, device_id))
         cursor.execute(_MOVE, (device_id, kind, until))
-    for piece in _pieces(cursor, kind, device_id, kept, until):
-        cursor.execute("SELECT rollup_refresh(%s, %s, %s)", (kind, device_id, piece))
 
 
 def _pieces(

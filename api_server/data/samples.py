@@ -16,7 +16,7 @@ INSERT INTO {table} ({names})
 SELECT %s, new.* FROM unnest({arrays}) AS new ON CONFLICT DO NOTHING RETURNING ts
 """
 # Two statements: one that took the lock would look at the time before it had it.
-_LOCK = "SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s)); SELECT rollup_marked(%s, %s)"
+LOCK_SHARED = "SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s)); SELECT rollup_marked(%s, %s)"
 _MARK = """
 INSERT INTO rollup_marks (device_id, kind, bucket)
 SELECT %s, %s, late.bucket FROM unnest(%s::timestamptz[]) AS late (bucket)
@@ -44,7 +44,7 @@ def insert(store: Store, kind: Kind, columns: dict[str, list[Any]]) -> int:
         arrays.append(_AS_ARRAY.get(field.type, _numbers)(columns[field.name]))
 
     def work(cursor: Any) -> int:
-        cursor.execute(_LOCK, (LOCK, device_id, kind.name, device_id))
+        cursor.execute(LOCK_SHARED, (LOCK, device_id, kind.name, device_id))
         marked_until = cursor.fetchone()[0]
         cursor.execute(_sql(_INSERT, kind.name), [device_id, *arrays])
         # The rows that come back are counted: a row count is not reliable on every database.

@@ -68,13 +68,17 @@ def _as_kept(kind: str, sample: dict[str, Any]) -> dict[str, Any]:
 
 
 class Truth:
-    """All samples of one device; a later one with a known time does not count."""
+    """All samples of one device; a later one with a known time does not count.
 
-    def __init__(self, kind: str, samples: list[dict[str, Any]]):
+    Gauges are `rounded` to the digits of today's tables, unless these are those of version 1.0.
+    """
+
+    def __init__(self, kind: str, samples: list[dict[str, Any]], rounded: bool = True):
         self.kind = kind
         kept: dict[datetime, dict[str, Any]] = {}
         for sample in samples:
-            kept.setdefault(sample["ts"], {**sample, **_as_kept(kind, sample)})
+            as_kept = _as_kept(kind, sample) if rounded else {}
+            kept.setdefault(sample["ts"], {**sample, **as_kept})
         self.samples = [kept[ts] for ts in sorted(kept)]
         self.times = [sample["ts"] for sample in self.samples]
         self.lines = {
