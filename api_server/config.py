@@ -73,6 +73,7 @@ _DATABASE = (
     Setting("SITE_TIMEZONE", environment.zone, default=ZoneInfo("Europe/Brussels")),
     Setting("MIGRATE_DATABASE_URL", _database_url, secret=True),
     Setting("API_ROLE", _ROLE, default="sunspool"),
+    Setting("KEEP_SAMPLES_DAYS", environment.integer(LEAST_KEPT_DAYS, 36_500)),
 )
 TABLE = (
     *_DATABASE,
@@ -86,7 +87,6 @@ TABLE = (
     Setting("MAX_REQUEST_BYTES", environment.integer(1, 2**30), default=1_048_576),
     Setting("CORS_ORIGINS", _origins, default=frozenset()),
     Setting("MAX_REQUESTS_PER_MINUTE", environment.integer(0, 10**9), default=1200),
-    Setting("KEEP_SAMPLES_DAYS", environment.integer(LEAST_KEPT_DAYS, 36_500)),
     *files.SETTINGS,
     Setting("ALERT_URLS", _alert_urls, default=(), secret=True),
     Setting("ALERT_HEARTBEAT_URL", _web_url, secret=True),
@@ -105,6 +105,7 @@ class DatabaseSettings:
     site_timezone: ZoneInfo
     migrate_database_url: str = field(repr=False)
     api_role: str
+    keep_samples_days: int | None
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,6 @@ class Settings(DatabaseSettings):
     max_request_bytes: int
     cors_origins: frozenset[str]
     max_requests_per_minute: int
-    keep_samples_days: int | None
     grid_area: str | None
     tariff_file: files.Contract | None
     alert_urls: tuple[str, ...] = field(repr=False)

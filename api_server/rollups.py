@@ -1,4 +1,4 @@
-"""`python -m api_server.rollups`: bring the kept rollups up to date; silent when it goes well."""
+"""`python -m api_server.rollups`: bring the kept rollups up to date, and drop old samples."""
 
 import argparse
 import logging
@@ -10,7 +10,7 @@ from datetime import date
 import psycopg2
 
 from api_server import config
-from api_server.data import periods, refresh
+from api_server.data import periods, refresh, retention
 from api_server.migrations import history, migrate
 from edge_agent.shared import logs
 from edge_agent.shared.environment import InvalidSettings
@@ -42,6 +42,8 @@ def main(arguments: list[str]) -> int:
             if options.since:
                 refresh.forget(connection, periods.midnight(options.since, settings.site_timezone))
             refresh.refresh(connection)
+            if settings.keep_samples_days is not None:
+                retention.drop(connection, settings.keep_samples_days, settings.site_timezone)
     except (InvalidSettings, history.SchemaProblem, psycopg2.Error) as error:
         logs.event(log, logging.ERROR, "rollups_failed", " ".join(str(error).split()))
         return 1

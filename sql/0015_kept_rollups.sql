@@ -138,6 +138,11 @@ BEGIN
             SELECT device_id FROM device WHERE device_id IS NOT NULL
             UNION SELECT device_id FROM rollup_state WHERE kind = '%1$s';
 
+            -- Readings that outlive their samples, for what a counter did there.
+            CREATE TABLE %1$s_kept_readings AS
+            SELECT device_id, ts, %3$s FROM %1$s_samples WITH NO DATA;
+            ALTER TABLE %1$s_kept_readings ADD PRIMARY KEY (device_id, ts);
+
             CREATE TABLE %1$s_kept_quarter_hourly AS
             SELECT device_id, ts AS bucket, %2$s FROM %1$s_samples GROUP BY 1, 2 WITH NO DATA;
 
@@ -151,7 +156,8 @@ BEGIN
                     WHERE device_id = device AND ts >= since AND ts < until ORDER BY ts
                 ) AS sample GROUP BY 1, 2;
             END $body$
-        $$, kind, rollup_quarter(kind));
+        $$, kind, rollup_quarter(kind),
+            (SELECT string_agg(name || '_kwh', ', ') FROM rollup_counters(kind)));
         FOR level IN SELECT * FROM rollup_levels() JOIN (VALUES
             ('daily', 'quarter_hourly'), ('monthly', 'daily')) AS part (name, finer) USING (name)
         LOOP

@@ -5,22 +5,28 @@
 
 DO $make$
 DECLARE
-    kind text; level record;
+    kind text; level record; quarters text;
 BEGIN
     FOREACH kind IN ARRAY ARRAY['sungrow', 'p1'] LOOP
         FOR level IN VALUES ('monthly'), ('daily'), ('hourly'), ('quarter_hourly') LOOP
             EXECUTE format('DROP MATERIALIZED VIEW IF EXISTS %s_new_%s', kind, level.column1);
         END LOOP;
+        -- The quarters are those of every zone; version 1.0 had others.
+        quarters := CASE WHEN to_regtype('counter_span_1_0') IS NULL AND EXISTS (
+            SELECT FROM timescaledb_information.continuous_aggregates
+            WHERE view_schema = current_schema() AND view_name = kind || '_quarter_hourly'
+        ) THEN 'quarter_hourly' ELSE 'new_quarter_hourly' END;
         FOR level IN SELECT * FROM (VALUES
             ('quarter_hourly', 'quarter', 'samples', $$time_bucket('15 minutes', ts)$$),
-            ('hourly', 'wider', 'new_quarter_hourly AS part',
+            ('hourly', 'wider', quarters || ' AS part',
                 format($$time_bucket('1 hour', part.bucket, %L)$$, :'hour_zone')),
-            ('daily', 'wider', 'new_quarter_hourly AS part',
+            ('daily', 'wider', quarters || ' AS part',
                 format($$time_bucket('1 day', part.bucket, %L)$$, :'site_timezone')),
             ('monthly', 'wider', 'new_daily AS part',
                 format($$time_bucket('1 month', part.bucket, %L)$$, :'site_timezone'))
         ) AS made (name, part, source, bucket)
-            WHERE name IN ('quarter_hourly', 'hourly') OR NOT :'midnight_twice'
+            WHERE name = 'hourly' OR name = 'quarter_hourly' AND quarters ~ 'new'
+                OR name IN ('daily', 'monthly') AND NOT :'midnight_twice'
         LOOP
             EXECUTE format($$
                 CREATE MATERIALIZED VIEW %s_new_%s

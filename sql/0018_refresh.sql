@@ -46,6 +46,8 @@ BEGIN
         FOR level IN SELECT * FROM (VALUES ('monthly'), ('daily'), ('hourly'), ('quarter_hourly'))
             AS old (name)
         LOOP
+            CONTINUE WHEN to_regclass(format('%s_new_%s', kind, level.name)) IS NULL
+                AND level.name = 'quarter_hourly';  -- made for every zone, and kept
             is_aggregate := EXISTS (
                 SELECT FROM timescaledb_information.continuous_aggregates
                 WHERE view_schema = current_schema()
@@ -70,6 +72,7 @@ BEGIN
             PERFORM rollup_make_read(level.kind, level.name, level.unit, 'kept_' || level.name);
             CONTINUE;
         END IF;
+        CONTINUE WHEN to_regclass(format('%s_new_%s', level.kind, level.name)) IS NULL;
         EXECUTE format(
             'ALTER MATERIALIZED VIEW %1$s_new_%2$s RENAME TO %1$s_%2$s', level.kind, level.name
         );
@@ -122,3 +125,32 @@ SELECT add_job(
 ) WHERE NOT :'midnight_twice' AND NOT EXISTS (
     SELECT FROM timescaledb_information.jobs WHERE proc_name = 'rollup_refresh_marked'
 );
+
+-- What a refresh finds without samples it erases, so it must never look there again: after one last
+-- time, for all that there is, it begins where samples are kept.
+CREATE OR REPLACE PROCEDURE rollup_drop_chunks(of_kind text, before timestamptz, days integer)
+LANGUAGE plpgsql AS $$
+DECLARE
+    quarters text := format('%s_quarter_hourly', of_kind);
+    samples text := format('%s_samples', of_kind);
+    oldest timestamptz := (
+        SELECT min(range_start) FROM timescaledb_information.chunks
+        WHERE hypertable_schema = current_schema() AND hypertable_name = samples
+    );
+BEGIN
+    CALL :"extension".refresh_continuous_aggregate(quarters, oldest, now() - interval '1 hour');
+    PERFORM :"extension".alter_job(
+        job_id, config => config || jsonb_build_object('start_offset', days || ' days')
+    ) FROM timescaledb_information.jobs AS job
+    JOIN timescaledb_information.continuous_aggregates AS aggregate ON view_name = quarters
+        AND view_schema = current_schema() AND (job.hypertable_schema, job.hypertable_name) IN (
+            (view_schema, view_name),  -- before TimescaleDB 2.20 it is the table below the view
+            (materialization_hypertable_schema, materialization_hypertable_name)
+        )
+    WHERE proc_name = 'policy_refresh_continuous_aggregate';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the refresh policy of % is not found', quarters;
+    END IF;
+    COMMIT;
+    PERFORM :"extension".drop_chunks(samples::regclass, before);
+END $$;

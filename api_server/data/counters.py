@@ -112,7 +112,7 @@ class Fold:
             self._candidate = None
             self._loose = before if span.state == LOOSE else None
         elif self._loose and span.state != BROKEN:
-            self._settle()
+            self.settle()
             self.feed(span)
         elif span.state == STEADY and not self._may_follow(span):
             self._doubt(span)
@@ -137,8 +137,8 @@ class Fold:
         self.line.add(at, risen)
         self._base = at, kwh
 
-    def _settle(self) -> None:
-        """Take the last span again by its parts, to have its candidate."""
+    def settle(self) -> None:
+        """Take the last span again by its parts, if it ends with a candidate, to have that."""
         while self._loose:
             span, self._base, count = self._loose
             self._loose = None

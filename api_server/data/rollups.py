@@ -116,6 +116,14 @@ def follow(
     return line
 
 
+def find_needed(cursor: Any, kind: Kind, device_id: str, zone: ZoneInfo) -> list[datetime]:
+    """The quarters whose single readings are needed to follow any of the counters."""
+    history = _History(
+        cursor, kind, device_id, zone, tuple(name.removesuffix("_kwh") for name in kind.counters)
+    )
+    return history.find_needed()
+
+
 def find_first(cursor: Any, kind: Kind, device_id: str, width: str) -> datetime | None:
     """A time in the same bucket as a device's first sample; None if there is none."""
     span = EVER, FOR_EVER
@@ -193,6 +201,18 @@ class _History:
                     fold.feed(row[index])
             yield fold.line
 
+    def find_needed(self) -> list[datetime]:
+        """The quarters whose samples are read when all counters are followed to their ends."""
+        months = self.parts(Stretch("monthly", EVER, FOR_EVER))
+        rule = Rule(self.kind.max_power_w, self.kind.counter_step_kwh)
+        for index in range(len(self.counters)):
+            fold = Fold(rule, partial(self._parts_of, index))
+            for row in months:
+                if row[index]:
+                    fold.feed(row[index])
+            fold.settle()
+        return [stretch.start for stretch in self._parts if stretch.level == "samples"]
+
     def _parts_of(self, index: int, stretch: Stretch) -> Iterator[Span]:
         """The spans of one counter in a stretch."""
         return (row[index] for row in self.parts(stretch) if row[index])
@@ -200,12 +220,13 @@ class _History:
     def parts(self, stretch: Stretch) -> list[list[Span | None]]:
         """The rows of a stretch one by one, as a span of each counter."""
         if stretch not in self._parts:
-            table = f"{self.kind.name}_read_{stretch.level}(%s, %s, %s)"
+            table = f"{self.kind.name}_read_{stretch.level}(%(device)s, %(start)s, %(end)s)"
             columns = ", ".join(map(_fields, self.counters))
             query = f"SELECT bucket, {columns} FROM {table} ORDER BY bucket"  # noqa: S608
             if stretch.level == "samples":
                 query = self._samples_query()
-            self.cursor.execute(query, (self.device_id, stretch.start, stretch.end))
+            span = {"start": stretch.start, "end": stretch.end}
+            self.cursor.execute(query, {"device": self.device_id, **span})
             self._parts[stretch] = [
                 _spans(row, self._part(stretch.level, at)) for at, *row in self.cursor.fetchall()
             ]
@@ -222,11 +243,14 @@ class _History:
         return Stretch(FINER[level], start, end)
 
     def _samples_query(self) -> str:
-        columns = ", ".join(f"{one}_kwh, ts, {one}_kwh, ts, 0" for one in self.counters)
-        return (
-            f"SELECT ts, {columns} FROM {self.kind.name}_samples"  # noqa: S608
-            " WHERE device_id = %s AND ts >= %s AND ts < %s ORDER BY ts"
+        columns = ", ".join(f"{one}_kwh" for one in self.counters)
+        spans = ", ".join(f"{one}_kwh, ts, {one}_kwh, ts, 0" for one in self.counters)
+        both = " UNION ".join(
+            f"SELECT ts, {columns} FROM {self.kind.name}_{table}"  # noqa: S608
+            " WHERE device_id = %(device)s AND ts >= %(start)s AND ts < %(end)s"
+            for table in ("samples", "kept_readings")
         )
+        return f"SELECT ts, {spans} FROM ({both}) AS reading ORDER BY ts"  # noqa: S608
 
 
 def _spans(values: Iterable[Any], parts: Stretch | None) -> list[Span | None]:

@@ -108,4 +108,4 @@ class Truth:
             result[f"avg_{name}"] = total / weight if weight else None
         top = MAXIMA[self.kind]
         result[f"max_{top}"] = max((s[top] for s in inside), default=None)
-        return {**result, **energies, "complete": True}
+        return {**result, **energies, "complete": end <= datetime.now(UTC)}
