@@ -112,7 +112,8 @@ def test_a_stop_in_the_first_moments_ends_with_0_and_writes_nothing_odd(
         os.kill(agent.pid, number)
     for agent in agents:
         assert agent.process.wait(12) == 0
-        assert set(events(agent)) <= {"start", "stop", "upload_ok"}
+        # The kernel of the machine may not have been told the time.
+        assert set(events(agent)) <= {"start", "stop", "upload_ok", "clock_distrusted"}
     assert sum("stop" in events(agent) for agent in agents) < len(agents)
 
 
