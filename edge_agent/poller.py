@@ -136,7 +136,8 @@ class Poller:
         try:
             sample, taken = self._source.read()
             durable = self._spool.enqueue(sample, taken)
-            self._succeed("sample stored", durable=durable, sample=sample)
+            held = not taken.trusted
+            self._succeed("sample stored", durable=durable, held=held, sample=sample)
         except NothingNew:
             self._succeed("nothing new")
         except SourceError as error:

@@ -18,7 +18,7 @@ from tests.support.servers import (
     migrate,
     wait_until,
 )
-from tests.support.whole_path import INVERTER, METER, Site, accepted, times
+from tests.support.whole_path import INVERTER, METER, Site, accepted, find_missing
 
 DOWN_S = 3
 HEAL_S = 45
@@ -94,8 +94,7 @@ def test_everything_else_goes_on_and_no_reading_is_missing(household: Household)
     household.new_samples_arrive()
     for name, agent in household.agents.items():
         assert agent.stop() == 0
-        in_database = set(household.site.stored(name))
-        assert times(accepted(agent)) - in_database == set()
+        assert find_missing(agent, household.site.stored(name)) == []
         assert len(accepted(agent)) > 5
         status = agent.spool()
         assert (status["pending"], status["set_aside"]) == (0, 0)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,24 @@ def token(device_id: str) -> str:
     return f"token-of-{device_id}"
 
 
-def accepted(agent: EdgeAgent) -> list[dict[str, Any]]:
-    """Every sample that the agent says is durable in its spool, from its log at DEBUG."""
+def accepted(agent: EdgeAgent) -> list[tuple[datetime, bool]]:
+    """Every reading that the agent says is durable in its spool, from its log at DEBUG: when it
+    was taken, and whether it was held until the time was known."""
     lines = [json.loads(line) for line in agent.log().splitlines() if '"poll_ok"' in line]
-    return [line["sample"] for line in lines if line.get("durable")]
+    return [
+        (samples.parse_time(line["sample"]["ts"]), line["held"])
+        for line in lines
+        if line.get("durable")
+    ]
 
 
-def times(rows: list[dict[str, Any]]) -> set[Any]:
-    """The points in time of samples."""
-    return {samples.parse_time(row["ts"]) for row in rows}
+def find_missing(agent: EdgeAgent, in_database: list[datetime]) -> list[datetime]:
+    """The accepted readings that are not in the database. One that was held got its time from
+    the seconds since boot, which is not the wall clock's to the microsecond."""
+    known = set(in_database)
+    return [
+        ts
+        for ts, held in accepted(agent)
+        if ts not in known
+        and not (held and any(abs(ts - one) < timedelta(milliseconds=5) for one in in_database))
+    ]
