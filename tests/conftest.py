@@ -7,7 +7,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.servers import CertificateAuthority, Postgres, Redis, migrate, open_folder
+from tests.support.servers import (
+    CertificateAuthority,
+    CitusCluster,
+    Postgres,
+    Redis,
+    migrate,
+    open_folder,
+)
 from tests.support.servers.postgres import programs
 
 TEMPLATE = "migrated_template"
@@ -30,7 +37,7 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def timescale() -> Iterator[Postgres]:
     """PostgreSQL with TimescaleDB, Community edition."""
-    _need_timescale("timescaledb-tsl-*.so", "TimescaleDB Community (packages of timescale.com)")
+    _need("timescaledb-tsl-*.so", "install TimescaleDB Community (packages of timescale.com)")
     with open_folder("sunspool-ts-") as folder, Postgres(folder, "community") as server:
         yield server
 
@@ -38,15 +45,23 @@ def timescale() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def timescale_apache() -> Iterator[Postgres]:
     """PostgreSQL with TimescaleDB, Apache edition."""
-    _need_timescale("timescaledb.so", "TimescaleDB (Debian 13: postgresql-17-timescaledb)")
+    _need("timescaledb.so", "install TimescaleDB (Debian 13: postgresql-17-timescaledb)")
     with open_folder("sunspool-ta-") as folder, Postgres(folder, "apache") as server:
         yield server
 
 
-def _need_timescale(file: str, what: str) -> None:
+@pytest.fixture(scope="session")
+def citus() -> Iterator[CitusCluster]:
+    """A Citus coordinator with two workers."""
+    _need("citus.so", "build Citus")
+    with open_folder("sunspool-citus-") as folder, CitusCluster(folder) as cluster:
+        yield cluster
+
+
+def _need(file: str, way: str) -> None:
     libraries = programs().parent / "lib"
     if not glob.glob(str(libraries / file)):
-        pytest.skip(f"no {file} in {libraries}: install {what} for this PostgreSQL")
+        pytest.skip(f"no {file} in {libraries}: {way} for this PostgreSQL")
 
 
 @pytest.fixture(scope="session")

@@ -99,6 +99,10 @@ def insert(url: str, kind: str, made: list[dict[str, Any]]) -> None:
     with psycopg2.connect(url) as conn, conn.cursor() as cursor:
         cursor.execute(f"CREATE TEMP TABLE new (LIKE {kind}_samples INCLUDING DEFAULTS)")
         copy(cursor, f"COPY new ({listed}) FROM STDIN (FORMAT csv)", text)
+        cursor.execute("SELECT to_regproc('rollup_marked') IS NOT NULL")
+        if cursor.fetchone()[0]:  # not in version 1.0; from then on everybody who stores does so
+            for device_id in {sample["device_id"] for sample in made}:
+                cursor.execute("SELECT rollup_marked(%s, %s)", (kind, device_id))
         cursor.execute(
             f"INSERT INTO {kind}_samples SELECT * FROM new ORDER BY ctid ON CONFLICT DO NOTHING"
         )

@@ -7,7 +7,7 @@ import psycopg2
 import pytest
 
 from tests.api_server.migrations.test_migrate import refusal, run
-from tests.conftest import _need_timescale
+from tests.conftest import _need
 from tests.support.client import INVERTER, METER, READERS, TOKENS, Client
 from tests.support.servers import Api, Postgres, Redis, migrate, open_folder
 
@@ -51,7 +51,7 @@ def test_the_start_of_the_api_says_it_once_as_json(
 @pytest.fixture(scope="module")
 def community() -> Iterator[tuple[Postgres, str]]:
     """A Community database with samples, whose server now runs under the Apache licence."""
-    _need_timescale("timescaledb-tsl-*.so", "TimescaleDB Community (packages of timescale.com)")
+    _need("timescaledb-tsl-*.so", "install TimescaleDB Community (packages of timescale.com)")
     with open_folder("sunspool-lic-") as folder, Postgres(folder, "community") as server:
         url = server.create_database()
         migrate(url)

@@ -5,6 +5,7 @@ process id, and is ended by the kernel when the process that started it dies. St
 thread that lives as long as they should: that thread is the parent the kernel watches.
 """
 
+from tests.support.servers.citus import CitusCluster
 from tests.support.servers.postgres import Postgres
 from tests.support.servers.process import (
     ROOT,
@@ -23,6 +24,7 @@ __all__ = [
     "ROOT",
     "Api",
     "CertificateAuthority",
+    "CitusCluster",
     "EdgeAgent",
     "Postgres",
     "Redis",

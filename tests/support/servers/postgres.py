@@ -60,8 +60,13 @@ class Postgres(Server):
 
     def command(self) -> list[str]:
         """The postmaster in the foreground, on loopback and on a socket in its folder."""
+        arguments = [word for option in self.options() for word in ("-c", option)]
+        return [str(programs() / "postgres"), "-D", str(self.data), *arguments]
+
+    def options(self) -> list[str]:
+        """Its settings."""
         fits = len(f"{self.folder}/.s.PGSQL.{self.port}") <= SOCKET_PATH_LIMIT
-        options = [
+        return [
             "listen_addresses=127.0.0.1",
             f"port={self.port}",
             f"unix_socket_directories={self.folder if fits else ''}",
@@ -70,8 +75,6 @@ class Postgres(Server):
             *(() if self.durable else FAST),
             *self._timescale_options(),
         ]
-        arguments = [word for option in options for word in ("-c", option)]
-        return [str(programs() / "postgres"), "-D", str(self.data), *arguments]
 
     def _timescale_options(self) -> list[str]:
         if self.timescaledb is None:
@@ -87,10 +90,11 @@ class Postgres(Server):
     def launch(self) -> None:
         """Make the cluster if there is none, and start it."""
         if not (self.data / "PG_VERSION").exists():
-            self._make()
+            self.make()
         super().launch()
 
-    def _make(self) -> None:
+    def make(self) -> None:
+        """Make its files."""
         user = _user()
         if user:
             os.chown(self.folder, user.pw_uid, user.pw_gid)
@@ -120,12 +124,16 @@ class Postgres(Server):
         return [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
 
     def start(self) -> "Postgres":
-        """Start it; the first start also makes the two roles."""
+        """Start it and return when it is ready."""
         super().start()
+        return self
+
+    def finish_start(self) -> None:
+        """Wait until it is ready; the first start also makes the two roles."""
+        super().finish_start()
         for role in (OWNER, API_ROLE):
             if not self.query("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)):
                 self.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{self.password}'")
-        return self
 
     def ready(self) -> bool:
         """True when it takes connections."""

@@ -143,12 +143,16 @@ class Server:
     def start(self) -> "Server":
         """Start it and return when it is ready; fail with its last lines when it ends instead."""
         self.launch()
+        self.finish_start()
+        return self
+
+    def finish_start(self) -> None:
+        """Wait until what was launched is ready, as `start` does."""
         try:
             wait_until(self._ready_or_dead, self.start_s, f"{self.name} to start")
         except ServerFailed as error:
             self.kill()
             raise ServerFailed(f"{error}\n{self.last_lines()}") from None
-        return self
 
     def launch(self) -> None:
         """Start it without waiting for it."""
