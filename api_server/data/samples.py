@@ -24,12 +24,7 @@ SELECT %s, %s, late.bucket FROM unnest(%s::timestamptz[]) AS late (bucket)
 _NEWEST = """
 SELECT {names} FROM {table} WHERE device_id = %s AND ts > %s AND ts <= %s ORDER BY ts DESC LIMIT 1
 """
-_NEWEST_OF = """
-SELECT device.device_id, newest.* FROM unnest(%s) AS device (device_id), LATERAL (
-    SELECT {names} FROM {table} AS sample
-    WHERE sample.device_id = device.device_id AND ts > %s AND ts <= %s ORDER BY ts DESC LIMIT 1
-) AS newest
-"""
+_NEWEST_OF = "SELECT device_id, {names} FROM {kind}_newest(%s, %s, %s)"
 
 
 def insert(store: Store, kind: Kind, columns: dict[str, list[Any]]) -> int:
@@ -78,7 +73,7 @@ def newest_of(
     """`ts` and some fields of the newest sample of each device, by the same rule; no entry
     without one."""
     names = ("ts", *fields)
-    query = _NEWEST_OF.format(names=", ".join(names), table=f"{kind.name}_samples")
+    query = _NEWEST_OF.format(names=", ".join(names), kind=kind.name)
 
     def work(cursor: Any) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
