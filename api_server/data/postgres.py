@@ -27,6 +27,10 @@ class NoAnswer(psycopg2.OperationalError):
     """The server was silent until the deadline."""
 
 
+class NotCommitted(psycopg2.OperationalError):
+    """A node of the database broke while it committed; whether it has is not known."""
+
+
 class Connection(extensions.connection):
     """Breaks when a statement is not done by `deadline`, in seconds of the boot clock."""
 
@@ -63,6 +67,19 @@ def connect(url: str, seconds: float, options: str = "", name: str = "sunspool-a
     except psycopg2.OperationalError as error:  # without a word of where
         where = f"{known.get('host', 'the local socket')}, port {known.get('port', 5432)}"
         raise type(error)(f"{where}: {error}") from None
+
+
+def commit(cursor: Any) -> None:
+    """Commit for certain, or raise.
+
+    Citus commits on the worker first, and when that one dies meanwhile it warns and succeeds.
+    """
+    notices = cursor.connection.notices
+    del notices[:]
+    cursor.execute("COMMIT")
+    broken = [notice for notice in notices if "failed to commit transaction" in notice]
+    if broken:
+        raise NotCommitted(broken[0])
 
 
 def _wait(connection: extensions.connection) -> None:

@@ -67,6 +67,27 @@ def test_an_error_of_the_work_undoes_the_whole_transaction(store):
     assert numbers(store) == []
 
 
+def test_a_commit_that_a_node_may_have_missed_is_run_again(store):
+    """Citus only warns when its worker dies while it commits, as this trigger does."""
+
+    def prepare(cursor: Any) -> None:
+        cursor.execute("""
+            CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                RAISE WARNING 'failed to commit transaction on worker:5432'; RETURN NULL;
+            END $$;
+            CREATE CONSTRAINT TRIGGER late AFTER INSERT ON one
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION warn();
+        """)
+
+    def work(cursor: Any) -> int:
+        cursor.execute("INSERT INTO one VALUES (1) ON CONFLICT DO NOTHING")
+        return cursor.rowcount
+
+    store.run(prepare)
+    assert store.transaction(work) == 0  # it was run again, and found that it had been committed
+    assert numbers(store) == [1]
+
+
 def test_a_transaction_whose_connection_is_lost_is_run_again(store, postgres):
     tries = []
 
