@@ -9,6 +9,8 @@ import psycopg2
 from psycopg2 import errorcodes, sql
 from psycopg2.extensions import connection as Connection
 
+from api_server.migrations import citus
+
 MINIMUM = (2, 18, 1)  # before it an insert with ON CONFLICT into compressed chunks can lose rows
 
 # Without the preloaded library CREATE EXTENSION ends the connection, so it must be known before;
@@ -78,11 +80,14 @@ class Edition:
     def lack(self, need: str) -> str | None:
         """Why this database has not what a migration needs, or None if it has.
 
-        Needs are `timescaledb`, `continuous aggregates` and, with `no ` before, their opposites.
+        Needs are `timescaledb`, `continuous aggregates`, `citus` and, with `no ` before, their
+        opposites.
         The caller is in a transaction. Raises Unusable.
         """
         if need.startswith("no "):
             return None if self.lack(need[3:]) else f"this database has {need[3:]}"
+        if need == "citus":
+            return citus.lack(self.conn)
         missing = _extension_lack(self.conn)
         if missing or need == "timescaledb":
             return missing

@@ -9,7 +9,8 @@ import pytest
 from tests.support import history
 from tests.support.home import KINDS, Home, TrueBalance, make_samples
 
-FAMILIES = ("postgres", "timescale_apache", "timescale")
+CITUS = pytest.param("citus", marks=pytest.mark.full)
+FAMILIES = ("postgres", "timescale_apache", "timescale", CITUS)
 ENERGIES = (
     "pv_kwh",
     "grid_import_kwh",

@@ -98,7 +98,9 @@ class Meter:
         return capacity.now(self.store, self.cache, self.settings, self.device_id, at)
 
 
-@pytest.fixture(params=["postgres", "timescale"], scope="module")
+@pytest.fixture(
+    params=["postgres", "timescale", pytest.param("citus", marks=pytest.mark.full)], scope="module"
+)
 def migrated_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A database that the meters of this module share."""
     server = request.getfixturevalue(request.param)

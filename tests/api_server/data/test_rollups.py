@@ -19,7 +19,8 @@ from tests.support.servers.process import environment
 from tests.support.truth import Truth
 
 DEVICE = "device"
-FAMILIES = ("postgres", "timescale_apache", "timescale")
+CITUS = pytest.param("citus", marks=pytest.mark.full)
+FAMILIES = ("postgres", "timescale_apache", "timescale", CITUS)
 
 
 def refresh(url: str, zone: str = "Europe/Brussels", **settings: str) -> None:

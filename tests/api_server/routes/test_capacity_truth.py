@@ -199,7 +199,9 @@ def for_each_refresh(server: Postgres, url: str, statement: str) -> None:
                 cursor.execute(statement, job)
 
 
-@pytest.fixture(scope="module", params=["postgres", "timescale"])
+@pytest.fixture(
+    scope="module", params=["postgres", "timescale", pytest.param("citus", marks=pytest.mark.full)]
+)
 def meters(request: pytest.FixtureRequest) -> Iterator[Iterator[Meter]]:
     """Meters that have told nothing yet, on plain PostgreSQL and on TimescaleDB."""
     server, redis = request.getfixturevalue(request.param), request.getfixturevalue("redis")
