@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import inspect
 import os
 import pkgutil
 import platform
@@ -14,7 +15,7 @@ import benchmarks
 from benchmarks import Row
 
 RESULTS = Path(__file__).with_name("results.md")
-PACKAGES = ("pymodbus", "flask", "gunicorn", "psycopg2-binary", "redis", "fastapi")
+PACKAGES = ("pymodbus", "flask", "gunicorn", "psycopg2-binary", "redis", "fastapi", "uvicorn")
 HEADER = (
     "| what | against | ratio | min - max | target | met | note |\n|---|---|---|---|---|---|---|"
 )
@@ -28,6 +29,12 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of: {', '.join(names)}")
     parser.add_argument("--rounds", type=int, default=5, help="rounds after the warm-up (>= 5)")
+    parser.add_argument(
+        "--before",
+        type=lambda path: Path(path).resolve(strict=True),
+        metavar="PATH",
+        help="a checkout of another version, to measure fleet and homes against",
+    )
     options = parser.parse_args(arguments)
     unknown = set(options.names) - set(names)
     if unknown:
@@ -36,7 +43,10 @@ def main(arguments: list[str]) -> int:
     for name in options.names or names:
         module = importlib.import_module(f"benchmarks.{name}")
         print(f"\n== {module.NAME}", flush=True)
-        sections[module.NAME] = [_line(row) for row in module.run(options.rounds)]
+        wanted = {"before": options.before} if options.before else {}
+        known = inspect.signature(module.run).parameters
+        more = {name: value for name, value in wanted.items() if name in known}
+        sections[module.NAME] = [_line(row) for row in module.run(options.rounds, **more)]
         print(HEADER, *sections[module.NAME], sep="\n", flush=True)
         RESULTS.write_text(_report(sections), encoding="utf-8")
     print(f"\nwritten to benchmarks/{RESULTS.name}")

@@ -2,12 +2,21 @@
 
 import http.client
 import json
+import re
+import socket
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+
+
+def seconds_now() -> int:
+    """The seconds since START."""
+    return int((datetime.now(UTC) - START).total_seconds())
 
 
 def inverter_sample(device_id: str, second: int) -> dict:
@@ -85,17 +94,62 @@ class Connection:
         return content
 
 
-def post_all(
-    url: str, work: Sequence[tuple[str, Sequence[bytes]]], at_once: int | None = None
-) -> None:
-    """Send each (token, bodies) over a connection of its own, so many or all at the same time."""
+class Lane:
+    """A kept connection for requests that were made before; it costs the machine very little."""
 
-    def send(token: str, bodies: Sequence[bytes]) -> None:
-        connection = Connection(url, token)
-        for payload in bodies:
-            connection.post(payload)
-        connection.http.close()
+    def __init__(self, url: str):
+        parts = urlsplit(url)
+        self.socket = socket.create_connection((parts.hostname, parts.port), 60)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    with ThreadPoolExecutor(at_once or len(work)) as threads:
-        for future in [threads.submit(send, *one) for one in work]:
-            future.result()
+    def send(self, request: bytes) -> None:
+        """Send one and read its answer, which must be one of success."""
+        self.socket.sendall(request)
+        answer = b""
+        while (end := answer.find(b"\r\n\r\n")) < 0:
+            answer += self._more()
+        found = LENGTH.search(answer, 0, end + 2)
+        size = end + 4 + (int(found[1]) if found else 0)
+        while len(answer) < size:
+            answer += self._more()
+        assert answer[9:12] in (b"200", b"204"), answer
+
+    def _more(self) -> bytes:
+        piece = self.socket.recv(65_536)
+        assert piece, "the server hung up"
+        return piece
+
+
+def request(path: str, token: str, payload: bytes) -> bytes:
+    """A whole POST, ready to be sent."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
+    )
+    return head.encode() + payload
+
+
+def send_all(url: str, lanes: Sequence[Sequence[bytes]]) -> None:
+    """Send requests over so many connections at the same time, each as fast as it is answered."""
+    send_paced(url, lanes, float("inf"))
+
+
+def send_paced(url: str, lanes: Sequence[Sequence[bytes]], rate: float) -> list[float]:
+    """Send so many requests a second over all connections; the seconds that each one took.
+
+    They count from when a request was due, whether or not its connection was free by then.
+    """
+    step, start = len(lanes) / rate, time.perf_counter()
+
+    def send(number: int) -> list[float]:
+        lane, waits = Lane(url), []
+        for place, one in enumerate(lanes[number]):
+            due = start + step * (place + number / len(lanes))
+            time.sleep(max(0, due - time.perf_counter()))
+            lane.send(one)
+            waits.append(time.perf_counter() - due)
+        lane.socket.close()
+        return waits
+
+    with ThreadPoolExecutor(len(lanes)) as threads:
+        return [wait for waits in threads.map(send, range(len(lanes))) for wait in waits]

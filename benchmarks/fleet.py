@@ -1,82 +1,152 @@
-"""Many agents in live operation: small batches over many connections, against another stack."""
+"""Many agents at once against other stacks: what a sample costs them, and how many they take."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
+import statistics
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import count
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from benchmarks import Row, interleave
-from benchmarks._load import body, inverter_sample, post_all
-from benchmarks._site import Site, site
-from tests.support.servers import ROOT, Api, free_port
+from benchmarks import Row, _cost, _stacks
+from benchmarks._load import inverter_sample, seconds_now, send_all, send_paced
+from benchmarks._stacks import Stack
+from tests.support.servers import Api
 
-NAME = "Ingest from a fleet: batches of 12, 16 connections"
-CONNECTIONS, BATCH, REQUESTS = 16, 12, 40
-DEVICES = [f"inverter-{number}" for number in range(CONNECTIONS)]
+NAME = "Ingest from a fleet, CPU of all server processes"
+CONNECTIONS = 16
+DEVICES = [f"inverter-{number}" for number in range(640)]  # none comes near the limit of requests
 TOKENS = ",".join(f"secret-of-{device}:{device}" for device in DEVICES)
+PACE, WAIT_ROUNDS = 0.8, 10  # of the most that it takes, for so many batches of each device
+MAX_WAIT_S, MAX_MEMORY_MB = 0.1, 50
+GOALS = {"InfluxDB": (4, 3), "FastAPI + asyncpg": (0.95, 0.75)}  # CPU: the most, and the aim
 
 
-def run(rounds: int) -> list[Row]:
-    """Requests per second against FastAPI and asyncpg doing the same on the same database."""
-    clock = count()
+@dataclass
+class Laps:
+    """What each round took of a stack: seconds, and processor time by part."""
 
-    work: list = []
+    samples: int
+    seconds: list[float] = field(default_factory=list)
+    cpu_s: list[dict[str, float]] = field(default_factory=list)
 
-    def prepare() -> None:
-        first = next(clock) * REQUESTS * BATCH
-        work[:] = [(f"secret-of-{device}", _bodies(device, first)) for device in DEVICES]
+    @property
+    def sample_cost_us(self) -> list[float]:
+        """Processor time per sample of each round."""
+        return [sum(parts.values()) / self.samples * 1e6 for parts in self.cpu_s]
 
-    with site() as place:
-        place.env["DEVICE_TOKENS"] = TOKENS
-        with Api(place.folder / "api", place.env) as api, _peer(place) as peer:
-            variants = {
-                "ours": lambda: post_all(api.url, work),
-                "peer": lambda: post_all(peer, work),
-            }
-            laps = interleave(rounds, variants, prepare)
-    ratio, low, high = laps.ratios("ours", "peer")
-    rate = CONNECTIONS * REQUESTS / laps.median("ours")
-    note = f"{rate:.0f} requests/s, {rate * BATCH:.0f} samples/s, load and servers on one machine"
-    return [Row(NAME, "FastAPI + asyncpg", ratio, low, high, ">= 1 x", ratio >= 1, note)]
+    @property
+    def rate(self) -> float:
+        """Samples per second, the median."""
+        return self.samples / statistics.median(self.seconds)
 
-
-def _bodies(device: str, first: int) -> list[bytes]:
-    """The batches of one device, from a second on."""
-    seconds = [range(first + n * BATCH, first + (n + 1) * BATCH) for n in range(REQUESTS)]
-    return [body([inverter_sample(device, s) for s in batch]) for batch in seconds]
+    def told(self) -> str:
+        """The medians, for a note."""
+        parts = {
+            part: statistics.median(one[part] for one in self.cpu_s) / self.samples * 1e6
+            for part in self.cpu_s[0]
+        }
+        split = " + ".join(f"{part} {cost_us:.0f}" for part, cost_us in parts.items())
+        return f"{statistics.median(self.sample_cost_us):.0f} us a sample ({split})"
 
 
-@contextmanager
-def _peer(place: Site) -> Iterator[str]:
-    port = free_port()
-    command = ["uvicorn", "benchmarks._fastapi_peer:app", "--workers", "2", "--port", str(port)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command, "--log-level", "warning"],
-        cwd=ROOT,
-        env={**os.environ, **place.env},
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_for(url)
-        yield url
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
+def run(rounds: int, before: Path | None = None) -> list[Row]:
+    """Batches of 12 and of 500; against the version before as well, if there is its checkout."""
+    with ExitStack() as stack:
+        ours, api = stack.enter_context(_stacks.ours(TOKENS))
+        others = []
+        if before:
+            others.append(
+                stack.enter_context(_stacks.ours(TOKENS, before, "the version before"))[0]
+            )
+        others.append(stack.enter_context(_stacks.fastapi(TOKENS)))
+        influxdb = stack.enter_context(_stacks.influxdb())
+        if influxdb:
+            others.append(influxdb)
+        else:
+            print("skipped: InfluxDB (Debian's package influxdb is not there)")
+        small = _measure(rounds, [ours, *others], _live, 12)
+        large = _measure(rounds, [ours, *others], _backlog, 500)
+        rows = [row for other in others for row in _compare(small, ours, other, "12", True)]
+        rows += [row for other in others for row in _compare(large, ours, other, "500", False)]
+        return [*rows, _wait(ours, small[ours.name].rate / 12), _memory(api)]
 
 
-def _wait_for(url: str) -> None:
-    for _ in range(200):
-        try:
-            with urllib.request.urlopen(url + "/openapi.json", timeout=5) as answer:
-                json.load(answer)
-                return
-        except urllib.error.URLError:
-            time.sleep(0.1)
-    raise RuntimeError(f"nothing answers at {url}")
+def _live(stack: Stack, first: int) -> list[list[bytes]]:
+    """One batch of 12 of every device."""
+    return _lanes(stack, DEVICES, first, 12)
+
+
+def _backlog(stack: Stack, first: int) -> list[list[bytes]]:
+    """A batch of 500 of some devices, of an outage."""
+    return _lanes(stack, DEVICES[:48], first - 86_400, 500)
+
+
+def _lanes(stack: Stack, devices: Sequence[str], first: int, size: int) -> list[list[bytes]]:
+    requests = [
+        stack.request(
+            f"secret-of-{device}",
+            [inverter_sample(device, second) for second in range(first, first + size)],
+        )
+        for device in devices
+    ]
+    return [requests[number::CONNECTIONS] for number in range(CONNECTIONS)]
+
+
+def _measure(
+    rounds: int,
+    stacks: Sequence[Stack],
+    make: Callable[[Stack, int], list[list[bytes]]],
+    batch: int,
+) -> dict[str, Laps]:
+    laps: dict[str, Laps] = {}
+    begin = seconds_now()
+    for number in range(rounds + 1):
+        for stack in stacks:
+            lanes = make(stack, begin + batch * (number - rounds))
+            before, start = stack.cpu_s(), time.perf_counter()
+            send_all(stack.url, lanes)
+            elapsed, after = time.perf_counter() - start, stack.cpu_s()
+            if number:
+                each = laps.setdefault(stack.name, Laps(batch * sum(map(len, lanes))))
+                each.seconds.append(elapsed)
+                each.cpu_s.append({part: after[part] - before[part] for part in after})
+    return laps
+
+
+def _compare(
+    laps: dict[str, Laps], ours: Stack, other: Stack, batch: str, judged: bool
+) -> list[Row]:
+    """CPU per sample and samples a second as parts of the other's."""
+    our, their = laps[ours.name], laps[other.name]
+    costs = sorted(a / b for a, b in zip(our.sample_cost_us, their.sample_cost_us, strict=True))
+    rates = sorted(b / a for a, b in zip(our.seconds, their.seconds, strict=True))
+    cost, rate = statistics.median(costs), statistics.median(rates)
+    most, aim = next((g for name, g in GOALS.items() if name in other.name), (1, 1))
+    target, met = (f"<= {most} x, aim {aim} x", cost <= most) if judged else ("told", True)
+    what = f"batches of {batch}, {CONNECTIONS} connections"
+    note = f"{our.told()}; {other.name} {their.told()}"
+    speeds = f"{our.rate:.0f} samples/s, {other.name} {their.rate:.0f}; load on the same cores"
+    return [
+        Row(f"CPU per sample, {what}", other.name, cost, costs[0], costs[-1], target, met, note),
+        Row(f"samples/s, {what}", other.name, rate, rates[0], rates[-1], "told", True, speeds),
+    ]
+
+
+def _wait(ours: Stack, most: float) -> Row:
+    """How long an ingest takes at a part of the most requests a second."""
+    first = seconds_now() - 60 * 12  # no second that came before
+    rounds = [_live(ours, first + 12 * number) for number in range(WAIT_ROUNDS)]
+    lanes = [[one for lane in lanes for one in lane] for lanes in zip(*rounds, strict=True)]
+    waits = sorted(send_paced(ours.url, lanes, PACE * most))
+    p99 = waits[int(len(waits) * 0.99)]
+    note = f"{PACE * most:.0f} requests/s; median {1000 * statistics.median(waits):.0f} ms"
+    what = f"p99 of an ingest of 12 at {PACE:.0%} of its load: {1000 * p99:.0f} ms"
+    ratio, met = p99 / MAX_WAIT_S, p99 <= MAX_WAIT_S
+    return Row(what, "100 ms", ratio, ratio, ratio, "<= 1 x", met, note)
+
+
+def _memory(api: Api) -> Row:
+    each = sorted(map(_cost.resident_mb, api.worker_pids()))
+    ratio, met = each[-1] / MAX_MEMORY_MB, each[-1] <= MAX_MEMORY_MB
+    what = f"resident memory of a worker after it: {each[-1]:.0f} MB"
+    return Row(what, "50 MB", ratio, each[0] / MAX_MEMORY_MB, ratio, "<= 1 x", met)

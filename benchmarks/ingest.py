@@ -26,7 +26,7 @@ COPY = f"COPY sungrow_samples ({NAMES}) FROM STDIN"
 
 def run(rounds: int) -> list[Row]:
     """Everything on: authentication, validation, durable commit, cache."""
-    with site() as place:
+    with site(limited=True) as place:
         place.env["DEVICE_TOKENS"] = "secret:inverter"
         with (
             Api(place.folder / "api", place.env) as api,

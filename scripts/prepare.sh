@@ -71,6 +71,7 @@ has() {
     systemd-container) command -v systemd-nspawn >/dev/null ;;
     nftables) command -v nft >/dev/null ;;
     iproute2) command -v ip >/dev/null ;;
+    influxdb) command -v influxd ;;
     chromium-driver) command -v chromedriver >/dev/null ;;
     *) command -v "$1" >/dev/null ;;
     esac

@@ -113,6 +113,7 @@ class Server:
     """One program and its log file; what it is and when it is ready is said by the subclass."""
 
     name = "server"
+    code = ROOT  # the checkout that it runs in
     start_s = 30.0
     stop_s = 20.0
     stop_signal = signal.SIGTERM
@@ -160,7 +161,7 @@ class Server:
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", orphan_signal, *self.user_options(), *self.command()],
-                cwd=ROOT,
+                cwd=self.code,
                 env=environment(self.settings()),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
