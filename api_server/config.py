@@ -73,6 +73,7 @@ _DATABASE = (
     Setting("SITE_TIMEZONE", environment.zone, default=ZoneInfo("Europe/Brussels")),
     Setting("MIGRATE_DATABASE_URL", _database_url, secret=True),
     Setting("API_ROLE", _ROLE, default="sunspool"),
+    Setting("GRAFANA_ROLE", _ROLE, default="sunspool_grafana"),
     Setting("KEEP_SAMPLES_DAYS", environment.integer(LEAST_KEPT_DAYS, 36_500)),
 )
 TABLE = (
@@ -105,6 +106,7 @@ class DatabaseSettings:
     site_timezone: ZoneInfo
     migrate_database_url: str = field(repr=False)
     api_role: str
+    grafana_role: str
     keep_samples_days: int | None
 
 

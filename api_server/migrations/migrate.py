@@ -24,7 +24,7 @@ from psycopg2.extensions import connection as Connection
 from api_server import config
 from api_server.config import DatabaseSettings
 from api_server.data import periods, postgres, refresh
-from api_server.migrations import history, timescale
+from api_server.migrations import history, rights, timescale
 from api_server.migrations.history import COMMAND, ZONE, Migration, SchemaProblem
 from edge_agent.shared import logs
 from edge_agent.shared.environment import InvalidSettings
@@ -254,14 +254,8 @@ class Run:
         )
 
     def _grant(self) -> None:
-        """Let the API's role read everything and write what it has to, where it can not yet."""
-        role = self.settings.api_role
-        known = "SELECT FROM pg_roles WHERE rolname = %s AND rolname <> current_user"
-        if not self._query(known, (role,)):
-            return
-        for table, right in self._query(_MISSING_RIGHTS, {"role": role}):
-            grant = sql.SQL("GRANT {} ON {} TO {}")
-            self._execute(grant.format(sql.SQL(right), sql.Identifier(table), sql.Identifier(role)))
+        rights.grant(self.conn, self.settings.api_role, rights.API)
+        rights.grant(self.conn, self.settings.grafana_role, rights.LOOKING_ON)
 
     def _refuse_retention(self) -> None:
         tables = timescale.find_retention(self.conn)
@@ -298,17 +292,6 @@ class Run:
 
 _SEARCH_BOTH = """
     SELECT set_config('search_path', quote_ident(current_schema()) || ', ' || quote_ident(%s), true)
-"""
-_MISSING_RIGHTS = """
-    SELECT relname, permission FROM pg_class, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE'])
-    AS permission
-    WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'v')
-    AND pg_has_role(current_user, relowner, 'USAGE')
-    AND (permission = 'SELECT' AND relname ~ '^(sungrow|p1|schema|rollup)_|^agents$'
-        OR permission = 'INSERT'
-            AND relname IN ('sungrow_samples', 'p1_samples', 'agents', 'rollup_marks')
-        OR permission = 'UPDATE' AND relname = 'agents')
-    AND NOT has_table_privilege(%(role)s, pg_class.oid, permission)
 """
 
 

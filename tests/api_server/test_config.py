@@ -227,6 +227,7 @@ def test_where_alerts_go_is_a_secret():
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "https://app.example/path"),
         ("API_ROLE", "sun spool; DROP"),
+        ("GRAFANA_ROLE", "sun'spool"),
     ],
 )
 def test_a_wrong_setting_is_named(name, value):

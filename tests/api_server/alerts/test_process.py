@@ -30,9 +30,10 @@ def sink() -> Iterator[MessageSink]:
 
 @pytest.fixture
 def env(settings: dict[str, str], sink: MessageSink) -> dict[str, str]:
-    """Settings of an alerts process with one channel."""
+    """Settings of an alerts process with one channel, and with the rights of the API."""
     return {
         **settings,
+        "DATABASE_URL": settings["DATABASE_URL"].replace("//sunspool_owner:", "//sunspool:"),
         "ALERT_URLS": sink.url("topic"),
         "ALERT_INTERVAL_S": "1",
         "ALERT_SILENCE_S": "60",
