@@ -30,14 +30,16 @@ sql() {
     (cd / && runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -p "$PG_PORT" "$@")
 }
 
+is_role() { [[ -n $(sql <<<"SELECT rolname FROM pg_roles WHERE rolname = '$1'") ]]; }
+
 put_role() {
-    [[ -n $(sql <<<"SELECT rolname FROM pg_roles WHERE rolname = '$1'") ]] ||
-        act "make the role $1" sql -c "CREATE ROLE $1 LOGIN"
+    is_role "$1" || act "make the role $1" sql -c "CREATE ROLE $1 LOGIN"
 }
 
 make_database() {
     sql -c "CREATE DATABASE sunspool OWNER $OWNER TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
     sql -c "REVOKE ALL ON DATABASE sunspool FROM PUBLIC; GRANT CONNECT ON DATABASE sunspool TO sunspool"
+    ! is_role "$GRAFANA_ROLE" || sql -c "GRANT CONNECT ON DATABASE sunspool TO $GRAFANA_ROLE"
 }
 
 # TimescaleDB, from wherever it is already on the machine, else Debian's own where there is one.
@@ -69,6 +71,7 @@ restore() {
 
 replace_database() {
     systemctl stop sunspool-api
+    put_role "$GRAFANA_ROLE"  # the backup may have rights of it
     sql -c 'DROP DATABASE IF EXISTS sunspool WITH (FORCE)'
     make_database
     if pg_restore --list "$FILE" | grep -q 'EXTENSION - timescaledb'; then
@@ -94,7 +97,7 @@ drop_database() {
         return 0
     }
     act 'drop the database sunspool and its roles' sql -c 'DROP DATABASE IF EXISTS sunspool WITH (FORCE)' \
-        -c "DROP ROLE IF EXISTS sunspool, $OWNER"
+        -c "DROP ROLE IF EXISTS sunspool, $OWNER, $GRAFANA_ROLE"
     [[ -e $(preload_file) ]] || return 0
     if timescaledb_is_used; then
         act 'leave TimescaleDB to the other databases' mv "$(preload_file)" "$(preload_file timescaledb)"

@@ -21,6 +21,7 @@ from tests.support.servers.process import (
 
 OWNER = "sunspool_owner"
 API_ROLE = "sunspool"
+GRAFANA_ROLE = "sunspool_grafana"
 SOCKET_PATH_LIMIT = 107
 FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
@@ -37,7 +38,8 @@ def programs() -> Path:
 
 
 class Postgres(Server):
-    """A cluster with the roles `sunspool_owner` and `sunspool`, both without special rights.
+    """A cluster with the roles `sunspool_owner`, `sunspool` and `sunspool_grafana`, without special
+    rights.
 
     `timescaledb` may be "community" or "apache": the library is loaded, with that licence.
     Started as root it runs as the user postgres (or nobody), who must be able to reach `folder`.
@@ -129,9 +131,9 @@ class Postgres(Server):
         return self
 
     def finish_start(self) -> None:
-        """Wait until it is ready; the first start also makes the two roles."""
+        """Wait until it is ready; the first start also makes the roles."""
         super().finish_start()
-        for role in (OWNER, API_ROLE):
+        for role in (OWNER, API_ROLE, GRAFANA_ROLE):
             if not self.query("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)):
                 self.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{self.password}'")
 
