@@ -12,7 +12,7 @@ from typing import Any
 import psycopg2
 from psycopg2 import errors
 
-from api_server.data.postgres import Connection, NoAnswer, commit, connect
+from api_server.data.postgres import Connection, NoAnswer, committed, connect
 
 ANSWER_S = 4
 LOCK_S = 2
@@ -104,7 +104,7 @@ class Store:
                 if not isinstance(error, psycopg2.Error):  # that one closes the connection
                     cursor.execute("ROLLBACK")
                 raise
-            commit(cursor)
+            committed(cursor, "COMMIT")
             return result
 
         return self.run(whole, seconds)

@@ -45,11 +45,6 @@ def after(first: date, span: str) -> date:
     return first + timedelta(days=7 if span == "week" else 1)
 
 
-def quarter_of(time: datetime) -> datetime:
-    """The start of the quarter of an hour that a time lies in."""
-    return datetime.fromtimestamp(time.timestamp() // 900 * 900, UTC)
-
-
 def midnight(day: date, zone: ZoneInfo) -> datetime:
     """When a local day begins."""
     return datetime.combine(day, time(), zone).astimezone(UTC)

@@ -69,17 +69,18 @@ def connect(url: str, seconds: float, options: str = "", name: str = "sunspool-a
         raise type(error)(f"{where}: {error}") from None
 
 
-def commit(cursor: Any) -> None:
-    """Commit for certain, or raise.
+def committed(cursor: Any, statement: str, values: Any = None) -> tuple:
+    """Run a statement that commits, for certain, or raise; its first row, if it has one.
 
     Citus commits on the worker first, and when that one dies meanwhile it warns and succeeds.
     """
     notices = cursor.connection.notices
     del notices[:]
-    cursor.execute("COMMIT")
+    cursor.execute(statement, values)
     broken = [notice for notice in notices if "failed to commit transaction" in notice]
     if broken:
         raise NotCommitted(broken[0])
+    return cursor.fetchone() if cursor.description else ()
 
 
 def _wait(connection: extensions.connection) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg2.extensions import connection as Connection
 
-from api_server.data.postgres import commit
+from api_server.data.postgres import committed
 from api_server.data.samples import LOCK
 from edge_agent.shared.samples import KINDS
 
@@ -97,4 +97,4 @@ def _transaction(cursor: Any) -> Iterator[None]:
     except BaseException:
         cursor.execute("ROLLBACK")
         raise
-    commit(cursor)
+    committed(cursor, "COMMIT")

@@ -5,22 +5,13 @@ from functools import cache
 from typing import Any
 
 from api_server.data.database import Store
-from api_server.data.periods import quarter_of
+from api_server.data.postgres import committed
 from edge_agent.shared.samples import KINDS, Kind
 
 LOCK = 0x526F6C6C  # "Roll": shared by who stores samples of a device, alone for who moves its marks
 RECENT = (timedelta(days=1), timedelta(days=30))  # to look in few chunks first, for its newest row
 
-_INSERT = """
-INSERT INTO {table} ({names})
-SELECT %s, new.* FROM unnest({arrays}) AS new ON CONFLICT DO NOTHING RETURNING ts
-"""
-# Two statements: one that took the lock would look at the time before it had it.
-LOCK_SHARED = "SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s)); SELECT rollup_marked(%s, %s)"
-_MARK = """
-INSERT INTO rollup_marks (device_id, kind, bucket)
-SELECT %s, %s, late.bucket FROM unnest(%s::timestamptz[]) AS late (bucket)
-"""
+_STORE = "SELECT store_{kind}_samples(%s, %s, {arrays})"
 _NEWEST = """
 SELECT {names} FROM {table} WHERE device_id = %s AND ts > %s AND ts <= %s ORDER BY ts DESC LIMIT 1
 """
@@ -33,23 +24,11 @@ def insert(store: Store, kind: Kind, columns: dict[str, list[Any]]) -> int:
     Known keys keep their values. What is older than the kept rollups is marked, for them to follow.
     """
     columns = _by_time(columns)
-    device_id = columns["device_id"][0]
     arrays = [_times(columns["ts"])]
     for field in kind.fields:
         arrays.append(_AS_ARRAY.get(field.type, _numbers)(columns[field.name]))
-
-    def work(cursor: Any) -> int:
-        cursor.execute(LOCK_SHARED, (LOCK, device_id, kind.name, device_id))
-        marked_until = cursor.fetchone()[0]
-        cursor.execute(_sql(_INSERT, kind.name), [device_id, *arrays])
-        # The rows that come back are counted: a row count is not reliable on every database.
-        new = [ts for (ts,) in cursor.fetchall()]
-        late = {quarter_of(ts) for ts in new if ts < marked_until}
-        if late:
-            cursor.execute(_MARK, (device_id, kind.name, sorted(late)))
-        return len(new)
-
-    return store.transaction(work)
+    values = [LOCK, columns["device_id"][0], *arrays]
+    return store.run(lambda cursor: committed(cursor, _sql(_STORE, kind.name), values)[0])
 
 
 def newest(store: Store, kind: Kind, device_id: str, now: datetime) -> dict[str, Any] | None:
@@ -107,12 +86,11 @@ def _by_time(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
 @cache
 def _sql(template: str, kind_name: str) -> str:
     kind = KINDS[kind_name]
-    # A gauge is rounded by its column, which has more digits in older tables.
-    types = (field.sql_type.replace("real", "double precision") for field in kind.fields)
     return template.format(
+        kind=kind.name,
         table=f"{kind.name}_samples",
         names=", ".join(kind.columns),
-        arrays=", ".join(f"%s::{type_}[]" for type_ in ("timestamptz", *types)),
+        arrays=", ".join(f"new_{name} => %s" for name in kind.columns[1:]),
     )
 
 

@@ -174,7 +174,9 @@ def counts(site: Site) -> tuple[int, int]:
 
 
 INSERT = "INSERT INTO p1_samples (device_id, ts, power_w, import_power_w) VALUES (%s, %s, 5, 5)"
-LOCK = (samples.LOCK, DEVICE, "p1", DEVICE)
+# As the function does it that stores samples.
+LOCK = "SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s)); SELECT rollup_marked(%s, %s)"
+LOCKED = (samples.LOCK, DEVICE, "p1", DEVICE)
 
 
 def test_a_batch_that_need_not_be_marked_when_a_refresh_begins(half_kept: Site) -> None:
@@ -182,7 +184,7 @@ def test_a_batch_that_need_not_be_marked_when_a_refresh_begins(half_kept: Site) 
     new = MIDDLE + timedelta(hours=1, seconds=7)
     with connected(half_kept.url) as batch, connected(half_kept.url) as other:
         batch.execute("BEGIN")
-        batch.execute(samples.LOCK_SHARED, LOCK)
+        batch.execute(LOCK, LOCKED)
         assert batch.fetchone()[0] <= new  # no mark
         batch.execute(INSERT, (DEVICE, new))
         begun = threading.Thread(target=begin_refresh, args=(other, END), name="refresh")
