@@ -62,9 +62,9 @@ class Cache:
         """Keep the latest sample of a device for a moment, unless a newer one has come since."""
         self.replace(_key(device_id), lease, sample, self._ttl_s)
 
-    def forget(self, device_id: str) -> None:
-        """Drop what is cached of a device: it has newer samples."""
-        self._ask(lambda server: server.delete(_key(device_id), quarter_key(device_id)))
+    def forget(self, device_id: str, *more: str) -> None:
+        """Drop what is cached of a device, and more keys: it has newer samples."""
+        self._ask(lambda server: server.delete(_key(device_id), quarter_key(device_id), *more))
 
     def recall(self, key: str) -> bytes | None:
         """What was kept under a key."""
@@ -83,10 +83,6 @@ class Cache:
     def replace(self, key: str, old: str | bytes, value: str | bytes, seconds: int) -> None:
         """Keep a value for a while, if the key still holds the old one."""
         self._ask(lambda server: server.eval(FILL, 1, key, old, value, seconds))
-
-    def drop(self, key: str) -> None:
-        """Forget what was kept under a key."""
-        self._ask(lambda server: server.delete(key))
 
     def recall_all(self, keys: list[str]) -> list[bytes | None]:
         """What was kept under each of the keys."""

@@ -56,10 +56,9 @@ def _inverter(store: Store, cache: Cache, device_id: str, start: datetime, now: 
     return means
 
 
-def outdate(cache: Cache, device_id: str, oldest: datetime, now: datetime) -> None:
-    """Forget the closed periods of a device, if samples of them have come."""
-    if oldest < _open(now):
-        cache.drop(f"curve:{device_id}")
+def outdated(device_id: str, oldest: datetime, now: datetime) -> list[str]:
+    """The key of the closed periods of a device, if samples of them have come."""
+    return [f"curve:{device_id}"] if oldest < _open(now) else []
 
 
 def _open(now: datetime) -> datetime:

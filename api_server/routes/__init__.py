@@ -23,6 +23,7 @@ def register(app: Flask) -> None:
         series,
         strings,
     )
+    from api_server.web.shortcut import Shortcut
 
     modules = (
         ingest,
@@ -43,3 +44,13 @@ def register(app: Flask) -> None:
     )
     for module in modules:
         app.register_blueprint(module.blueprint)
+    parts = (app.extensions[name] for name in ("store", "cache", "agents", "metrics"))
+    intake = app.extensions["intake"] = ingest.Intake(*parts)
+    app.wsgi_app = Shortcut(  # type: ignore[method-assign]
+        app.wsgi_app,
+        app.config["SETTINGS"],
+        app.extensions["callers"],
+        intake,
+        app.extensions["cache"],
+        app.extensions["metrics"],
+    )

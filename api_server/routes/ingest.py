@@ -2,16 +2,21 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, current_app, g
+from flask import Blueprint, current_app, g, request
 
 from api_server.config import Device, Settings
 from api_server.data import capacity, curve
+from api_server.data.agents import Agents
+from api_server.data.cache import Cache
+from api_server.data.database import Store
 from api_server.data.samples import insert
-from api_server.web import bodies
+from api_server.web import bodies, shortcut
 from api_server.web.errors import abort_with
+from api_server.web.metrics import Metrics
 from edge_agent.shared import logs
 from edge_agent.shared.samples import KINDS, P1, Kind, Problem, decode
 
@@ -20,9 +25,37 @@ log = logging.getLogger(__name__)
 MAX_DETAILS = 200  # beyond, each bad sample is named once; agents read 64 KiB of an answer
 
 
+class Intake:
+    """Stores what was checked, and keeps what goes with it."""
+
+    def __init__(self, store: Store, cache: Cache, agents: Agents, metrics: Metrics):
+        self._store, self._cache, self._agents, self._metrics = store, cache, agents, metrics
+
+    def take(
+        self, device: Device, columns: dict[str, list[Any]], body: Mapping[str, Any], now: datetime
+    ) -> dict[str, int]:
+        """Store a batch of one device, and what its agent reports; returns after COMMIT."""
+        received = len(columns["ts"])
+        inserted = insert(self._store, KINDS[device.kind], columns) if received else 0
+        counts = {"inserted": inserted, "received": received, "duplicates": received - inserted}
+        if received:
+            oldest, now_stored = min(columns["ts"]), datetime.now(UTC)
+            outdated = curve.outdated(device.device_id, oldest, now_stored)
+            if device.kind == P1.name:
+                outdated += capacity.outdated(device.device_id, oldest, now_stored)
+            self._cache.forget(device.device_id, *outdated)
+        logs.event(log, logging.INFO, "ingest", "samples stored", device=device.device_id, **counts)
+        self._metrics.count_samples(
+            device.device_id, inserted=inserted, duplicate=counts["duplicates"]
+        )
+        self._agents.keep(device.device_id, body, now)
+        return counts
+
+
 @blueprint.post("/v1/ingest")
 def ingest() -> dict[str, int]:
     """Store a batch of one device, and what its agent reports; answered after COMMIT."""
+    shortcut.raise_failure(request.environ)
     now = datetime.now(UTC)
     settings: Settings = current_app.config["SETTINGS"]
     body = _parse(bodies.read(settings.max_request_bytes))
@@ -38,12 +71,7 @@ def ingest() -> dict[str, int]:
     if problems:
         current_app.extensions["metrics"].count_samples(device.device_id, rejected=len(samples))
         abort_with(422, _details(problems, samples, KINDS[device.kind]))
-    counts = _store(device, columns, len(samples))
-    current_app.extensions["metrics"].count_samples(
-        device.device_id, inserted=counts["inserted"], duplicate=counts["duplicates"]
-    )
-    current_app.extensions["agents"].keep(device.device_id, body, now)
-    return counts
+    return current_app.extensions["intake"].take(device, columns, body, now)
 
 
 def _parse(body: bytes) -> dict[str, Any]:
@@ -91,19 +119,3 @@ def _other_kind(sample: Any, kind: Kind) -> str | None:
         if all(field.name in sample for field in other.fields if field.required)
     ]
     return complete[0] if complete and kind.name not in complete else None
-
-
-def _store(device: Device, columns: dict[str, list[Any]], received: int) -> dict[str, int]:
-    inserted = 0
-    if received:
-        store = current_app.extensions["store"]
-        inserted = insert(store, KINDS[device.kind], columns)
-        cache = current_app.extensions["cache"]
-        cache.forget(device.device_id)
-        oldest, now = min(columns["ts"]), datetime.now(UTC)
-        curve.outdate(cache, device.device_id, oldest, now)
-        if device.kind == P1.name:
-            capacity.outdate(cache, device.device_id, oldest, now)
-    counts = {"inserted": inserted, "received": received, "duplicates": received - inserted}
-    logs.event(log, logging.INFO, "ingest", "samples stored", device=device.device_id, **counts)
-    return counts

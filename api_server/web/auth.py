@@ -27,17 +27,25 @@ def register(app: Flask, settings: Settings) -> None:
     def require_token() -> None:
         if not request.path.startswith("/v1/") or request.path == "/v1/openapi.json":
             return
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        # Looking a digest up takes a time that says nothing about any token.
-        known = digest(token.strip().encode("latin-1", "replace"))
-        caller = callers.get(known) if scheme.lower() == "bearer" else None
-        if caller is None:
-            if token:
+        header = request.headers.get("Authorization", "")
+        known = token_digest(header)
+        caller = callers.get(known) if known else None
+        if known is None or caller is None:
+            if " " in header.rstrip():
                 limits.count_failed_login(address())
             detail = "A valid token is needed: Authorization: Bearer <token>"
             abort_with(401, detail, WWW_Authenticate="Bearer")
         limits.count_request(known)
         g.caller = caller
+
+
+def token_digest(header: str) -> bytes | None:
+    """The digest of a bearer token, of which only that is looked up: the time that it takes says
+    nothing about any token. None for another scheme."""
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    return digest(token.strip().encode("latin-1", "replace"))
 
 
 def _callers(settings: Settings) -> dict[bytes, Caller]:

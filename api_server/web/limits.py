@@ -8,6 +8,7 @@ import time
 from flask import current_app
 
 from api_server.config import Settings
+from api_server.data.cache import Cache
 from api_server.web.errors import abort_with
 
 MINUTE_S = 60
@@ -17,8 +18,13 @@ FAILED_LOGINS = 300  # a minute and address: many homes may share one behind the
 def count_request(token_digest: bytes) -> None:
     """Count a request of a token; ends it with 429 when the minute has had enough of them."""
     settings: Settings = current_app.config["SETTINGS"]
-    if settings.max_requests_per_minute:
-        _count(f"requests:{token_digest.hex()[:32]}", settings.max_requests_per_minute)
+    limit = settings.max_requests_per_minute
+    _refuse(excess_s(current_app.extensions["cache"], token_digest, limit))
+
+
+def excess_s(cache: Cache, token_digest: bytes, limit: int) -> int:
+    """Count a request of a token; how long to wait when the minute has had enough, else 0."""
+    return _count(cache, f"requests:{token_digest.hex()[:32]}", limit) if limit else 0
 
 
 def count_failed_login(address: str) -> None:
@@ -26,12 +32,16 @@ def count_failed_login(address: str) -> None:
 
     Whoever has a token is served all the same: a stranger must not lock out his neighbours.
     """
-    _count(f"logins:{address[:64]}", FAILED_LOGINS)
+    cache = current_app.extensions["cache"]
+    _refuse(_count(cache, f"logins:{address[:64]}", FAILED_LOGINS))
 
 
-def _count(name: str, limit: int) -> None:
+def _count(cache: Cache, name: str, limit: int) -> int:
     now = time.time()
-    counted = current_app.extensions["cache"].count(f"{name}:{int(now // MINUTE_S)}", 2 * MINUTE_S)
-    if counted > limit:
-        wait_s = int(MINUTE_S - now % MINUTE_S) + 1
+    counted = cache.count(f"{name}:{int(now // MINUTE_S)}", 2 * MINUTE_S)
+    return int(MINUTE_S - now % MINUTE_S) + 1 if counted > limit else 0
+
+
+def _refuse(wait_s: int) -> None:
+    if wait_s:
         abort_with(429, "Too many requests; come back in a minute.", Retry_After=str(wait_s))

@@ -57,10 +57,14 @@ class Metrics:
         def count(answer: Response) -> Response:
             route = request.url_rule.rule if request.url_rule else OTHER
             method = request.method if request.method in METHODS else OTHER
-            self.requests.labels(route, method, str(answer.status_code)).inc()
-            if began_s := g.get("began_s"):
-                self.durations.labels(route).observe(perf_counter() - began_s)
+            self.count_request(route, method, answer.status_code, g.get("began_s"))
             return answer
+
+    def count_request(self, route: str, method: str, status: int, began_s: float | None) -> None:
+        """Count a request that is answered, and its time since `began_s` of the fine clock."""
+        self.requests.labels(route, method, str(status)).inc()
+        if began_s:
+            self.durations.labels(route).observe(perf_counter() - began_s)
 
     def count_samples(self, device_id: str, **results: int) -> None:
         """Count samples by result: inserted, duplicate or rejected."""

@@ -23,7 +23,9 @@ _RFC3339 = re.compile(
     re.ASCII,
 )
 # What most samples have, and Python reads at once.
-_USUAL = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ", re.ASCII)
+_USUAL_FORM = r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ"
+_USUAL = re.compile(_USUAL_FORM, re.ASCII)
+_USUAL_LINES = re.compile(rf"{_USUAL_FORM}(?:\n{_USUAL_FORM})*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,13 @@ def parse_time(text: str) -> datetime:
         raise ValueError("must be a time that exists") from None
 
 
+def parse_times(texts: list[str]) -> list[datetime]:
+    """Read many; raises ValueError if any is none."""
+    if _USUAL_LINES.fullmatch("\n".join(texts)):
+        return list(map(datetime.fromisoformat, texts))
+    return list(map(parse_time, texts))
+
+
 def format_time(time: datetime) -> str:
     """Print a time in UTC, with six digits of fraction if it is not zero."""
     return time.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
@@ -244,7 +253,7 @@ def decode(
         return {}, sorted(problems, key=lambda problem: problem.index)
     columns: dict[str, list[Any]] = {}
     problems: list[Problem] = []
-    span = max(EARLIEST, now - timedelta(days=keep_days)) if keep_days else EARLIEST, now + LEEWAY
+    span = time_span(now, keep_days)
     readers = {**_READERS, "ts": _ts_within(span)}
     for field, raw in zip((_DEVICE_ID, _TS, *kind.fields), _transposed(kind, samples), strict=True):
         values = _plain(field, raw, span)
@@ -255,6 +264,12 @@ def decode(
         problems.extend(_import_mismatches(columns))
     problems.sort(key=lambda problem: problem.index)
     return columns, problems
+
+
+def time_span(now: datetime, keep_days: int | None) -> tuple[datetime, datetime]:
+    """The earliest and the latest time that a sample may have."""
+    earliest = max(EARLIEST, now - timedelta(days=keep_days)) if keep_days else EARLIEST
+    return earliest, now + LEEWAY
 
 
 def _transposed(kind: Kind, samples: list[dict]) -> Iterable[list[Any]]:
@@ -287,7 +302,7 @@ def _plain(field: Field, raw: list[Any], span: tuple[datetime, datetime]) -> lis
         return raw if all(map(TEXT.fullmatch, set(given))) else None
     if field.type == "ts":
         try:
-            times = list(map(parse_time, given))
+            times = parse_times(given)
         except ValueError:
             return None
         return times if min(times) >= span[0] and max(times) <= span[1] else None

@@ -4,6 +4,6 @@ Every function returns the API's answer; `now` and `at` are instants in UTC.
 """
 
 from api_server.data.capacity.months import month, year
-from api_server.data.capacity.running import now, outdate
+from api_server.data.capacity.running import now, outdated
 
-__all__ = ["month", "now", "outdate", "year"]
+__all__ = ["month", "now", "outdated", "year"]

@@ -222,10 +222,9 @@ def _recall(text: bytes | None, start: datetime) -> list[tuple[float, str] | Non
         return None
 
 
-def outdate(cache: Cache, device_id: str, oldest: datetime, at: datetime) -> None:
-    """Forget a month's peak: samples have come that may belong to a closed quarter.
+def outdated(device_id: str, oldest: datetime, at: datetime) -> list[str]:
+    """The key of a month's peak, if samples have come that may belong to a closed quarter.
 
     The first of a quarter count too: they end the one before.
     """
-    if oldest < _start(at) + LATE:
-        cache.drop(f"peak:{device_id}")
+    return [f"peak:{device_id}"] if oldest < _start(at) + LATE else []

@@ -242,7 +242,8 @@ def test_without_it_the_register_gives_the_limit_and_late_samples_change_it(mete
     two_days = timedelta(days=2)
     meter.put(*steady(-1800, 60, 4000, start=START - two_days))
     assert meter.now(at)["month_peak_w"] == pytest.approx(3000, abs=8)  # remembered
-    capacity.outdate(meter.cache, meter.device_id, START - two_days, at)
+    outdated = capacity.outdated(meter.device_id, START - two_days, at)
+    meter.cache.forget(meter.device_id, *outdated)
     assert meter.now(at)["month_peak_w"] == pytest.approx(4000, abs=8)
     later = START + QUARTER + timedelta(seconds=5)
     meter.put(*steady(900, 905, 3000, 5))
