@@ -58,8 +58,9 @@ def test_verify_has_nothing_to_say(tree, unit):
 
 @pytest.mark.parametrize("path", unit_files.SERVICES, ids=lambda path: path.name)
 def test_exposure_is_low(path):
-    """The probe is root's, to restart the API."""
-    most = 1.5 if path.name in unit_files.UNITS else 2.0
+    """The probe is root's, to restart the API; the agent asks whether the clock is set."""
+    most = {"sunspool-edge@.service": 1.7}.get(path.name, 1.5)
+    most = most if path.name in unit_files.UNITS else 2.0
     result = _run("systemd-analyze", "security", "--offline=yes", path)
     found = re.search(r"Overall exposure level for .*: ([0-9.]+)", result.stdout)
     assert found, result.stdout[-500:] + result.stderr

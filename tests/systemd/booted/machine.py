@@ -5,10 +5,12 @@ over it that goes when the machine stops. Its network is its own: a NAT lets it 
 registries, configured as on this machine, and nothing that listens in it meets what listens here.
 """
 
+import ast
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -17,8 +19,6 @@ MIRROR = "http://deb.debian.org/debian"
 BASE = "systemd-sysv,dbus,iproute2,procps,ca-certificates"
 PROGRAMS = ("debootstrap", "systemd-nspawn", "nsenter", "ip", "nft")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# How this machine reaches package registries, to be found in the tree under the same names.
-REGISTRIES = ("/etc/pip.conf", "/etc/apt/apt.conf.d/99artifact-registry", "/etc/apt/auth.conf")
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -219,13 +219,27 @@ def _tree(suite: str) -> Path:
 
 def _copy_registries(tree: Path) -> None:
     """Let apt and pip in the tree reach what they reach on this machine."""
-    for name in REGISTRIES:
-        if Path(name).exists():
-            shutil.copy(name, tree / name[1:])
+    settings = subprocess.check_output(["apt-config", "dump", "Acquire"], text=True)
+    (tree / "etc/apt/apt.conf.d/90this-machine").write_text(settings)
+    shutil.copytree("/etc/apt/auth.conf.d", tree / "etc/apt/auth.conf.d", dirs_exist_ok=True)
+    shown = subprocess.check_output([sys.executable, "-m", "pip", "config", "list"], text=True)
+    pairs = (line.partition("=") for line in shown.splitlines())
+    lines = [
+        f"{name.partition('.')[2]} = {ast.literal_eval(value)}\n"
+        for name, _, value in pairs
+        if name.startswith("global.") and _is_fit(ast.literal_eval(value), tree)
+    ]
+    (tree / "etc/pip.conf").write_text("".join(["[global]\n", *lines]))
     if Path(AUTHORITIES).exists():
         local = tree / "usr/local/share/ca-certificates"
         local.mkdir(parents=True, exist_ok=True)
         shutil.copy(AUTHORITIES, tree / AUTHORITIES[1:])
+
+
+def _is_fit(setting: str, tree: Path) -> bool:
+    """Whether every file that a setting of pip names is in the tree too."""
+    paths = [word.removeprefix("file://") for word in setting.split()]
+    return all((tree / path[1:]).exists() for path in paths if path.startswith("/"))
 
 
 def _registries() -> list[str]:
