@@ -11,6 +11,8 @@ import pytest
 from tests.support.client import INVERTER, Client
 from tests.support.servers import wait_until
 
+pytestmark = pytest.mark.slow
+
 MARKER = "c0ffee-do-not-echo"
 NUMBERS = ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" + "0" * 400, "1e-999", "0x10"]
 OTHERS = ["null", "true", '""', "[]", "{}", '"1"', f'"{MARKER}"', '"\\ud800"', '"\\u0000"']

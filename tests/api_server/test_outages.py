@@ -20,6 +20,8 @@ from tests.support.client import INVERTER, READERS, TOKENS, Client
 from tests.support.servers import Api, Postgres, Redis, free_port, open_folder, run, wait_until
 from tests.support.servers.process import children
 
+pytestmark = pytest.mark.slow
+
 LIMIT_S = 6.5  # what the contract promises is 5 s; these machines are busy
 QUERY = "/v1/realtime?device_id=roof"
 

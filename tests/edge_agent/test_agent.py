@@ -21,6 +21,8 @@ from tests.simulators.ingest_server import ACCEPT, IngestServer, Reply
 from tests.support.agent import TOKEN, CountingMeter, left_spool, p1_environ, reading
 from tests.support.servers import EdgeAgent, free_port, wait_until
 
+pytestmark = pytest.mark.slow
+
 MONTH_PEAK = b"0-0:98.1.0(1)(1-0:1.6.0)(1-0:1.6.0)(261101000000W)(261014124500S)(04.928*kW)\r\n"
 
 

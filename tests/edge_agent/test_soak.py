@@ -17,6 +17,8 @@ from tests.support.agent import CountingMeter, p1_environ, reading
 from tests.support.servers import ROOT
 from tests.support.servers.process import environment
 
+pytestmark = pytest.mark.slow
+
 WEEK = 7 * 24 * 3600 // 5
 FAULTS = [
     Reply(200, b"<html></html>"),

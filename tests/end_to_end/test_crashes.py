@@ -20,6 +20,8 @@ from tests.support.servers import (
 )
 from tests.support.whole_path import INVERTER, METER, Site, accepted, find_missing
 
+pytestmark = pytest.mark.slow
+
 DOWN_S = 3
 HEAL_S = 45
 

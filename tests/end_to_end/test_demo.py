@@ -14,6 +14,8 @@ import pytest
 from tests.support.client import Client
 from tests.support.servers import ROOT, wait_until
 
+pytestmark = pytest.mark.slow
+
 INVERTER_LINE = re.compile(
     r"inverter  PV \d+ W   battery ((dis)?charging )?\d+ W \d+ %   load -?\d+ W"
     r"   grid ((im|ex)porting )?\d+ W   spool \d+   in the database, \d+\.\d s old"

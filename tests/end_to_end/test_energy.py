@@ -22,6 +22,8 @@ from tests.support.agent import at
 from tests.support.servers import EdgeAgent
 from tests.support.whole_path import INVERTER, METER, Site
 
+pytestmark = pytest.mark.slow
+
 BRUSSELS = ZoneInfo("Europe/Brussels")
 STEP = timedelta(minutes=15)
 COUNTER_KWH = 0.1  # the smallest step of the inverter's counters

@@ -15,6 +15,8 @@ from tests.simulators.homewizard import TOKEN, MeterSimulator
 from tests.support.servers import EdgeAgent, wait_until
 from tests.support.whole_path import METER, Site
 
+pytestmark = pytest.mark.slow
+
 BRUSSELS = ZoneInfo("Europe/Brussels")
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "homewizard"
 

@@ -8,6 +8,8 @@ import pytest
 from tests.support.servers import Simulator, wait_until
 from tests.support.whole_path import INVERTER, Site
 
+pytestmark = pytest.mark.slow
+
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "sungrow"
 WORDS = sorted(RECORDINGS.glob("*.expected.json"))
 

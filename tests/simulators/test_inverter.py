@@ -17,6 +17,8 @@ from tests.simulators.misbehaviour import Misbehaviour
 from tests.support.servers import ROOT
 from tests.support.sungrow import CAPTURE, source
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 6, 21, 5, 0, 5, tzinfo=UTC)
 
 

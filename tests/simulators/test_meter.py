@@ -18,6 +18,8 @@ from tests.simulators.house import House
 from tests.simulators.telegram import crc16, telegram
 from tests.support.servers import Simulator
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 10, 31, 20, 0, tzinfo=UTC)
 
 

@@ -21,6 +21,8 @@ from tests.support.servers import (
 )
 from tests.support.servers.process import ROOT, Server, alive, environment
 
+pytestmark = pytest.mark.slow
+
 
 def rows(url: str, sql: str) -> list[tuple]:
     connection = psycopg2.connect(url)

@@ -20,6 +20,8 @@ from tests.support.client import Client
 from tests.support.servers import ROOT, Api, open_folder
 from tests.support.servers.process import environment, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def sink() -> Iterator[MessageSink]:

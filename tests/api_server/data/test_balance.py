@@ -9,6 +9,8 @@ import pytest
 from tests.support import history
 from tests.support.home import KINDS, Home, TrueBalance, make_samples
 
+pytestmark = pytest.mark.slow
+
 CITUS = pytest.param("citus", marks=pytest.mark.full)
 FAMILIES = ("postgres", "timescale_apache", "timescale", CITUS)
 ENERGIES = (

@@ -13,6 +13,8 @@ from api_server.data.counters import BROKEN, LOOSE, SETTLED, STEADY, Fold, Rule,
 from tests.support import energy_reference as reference
 from tests.support.energy_reference import Reading
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2025, 1, 1, tzinfo=UTC)
 QUARTER = timedelta(minutes=15)
 

@@ -15,6 +15,8 @@ from api_server.data.database import ANSWER_S, HISTORY_S, DatabaseUnavailable, S
 from tests.support.history import copy
 from tests.support.servers import Postgres, free_port, wait_until
 
+pytestmark = pytest.mark.slow
+
 TABLE = "CREATE TABLE one (number integer PRIMARY KEY)"
 
 

@@ -26,6 +26,8 @@ from tests.support.servers import ROOT, wait_until
 from tests.support.servers.process import environment
 from tests.support.truth import Truth
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["make_site"]  # a fixture
 START = datetime(2025, 10, 20, 22, tzinfo=UTC)  # a local midnight
 MINUTE = timedelta(minutes=1)

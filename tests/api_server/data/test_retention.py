@@ -18,6 +18,8 @@ from tests.api_server.data.test_rollups import (
 from tests.support import history
 from tests.support.truth import Truth
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["make_site"]  # a fixture
 DAYS = 40
 

@@ -18,6 +18,8 @@ from tests.support.servers import ROOT, Postgres, migrate
 from tests.support.servers.process import environment
 from tests.support.truth import Truth
 
+pytestmark = pytest.mark.slow
+
 DEVICE = "device"
 CITUS = pytest.param("citus", marks=pytest.mark.full)
 FAMILIES = ("postgres", "timescale_apache", "timescale", CITUS)

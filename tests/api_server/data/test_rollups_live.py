@@ -10,6 +10,8 @@ import pytest
 from tests.api_server.data.test_rollups import DEVICE, Site, make_site
 from tests.support.history import insert
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["make_site"]  # a fixture
 
 

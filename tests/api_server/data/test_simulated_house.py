@@ -21,6 +21,8 @@ from tests.support.history import insert
 from tests.support.home import Home
 from tests.support.servers import Postgres
 
+pytestmark = pytest.mark.slow
+
 FIRST = date(2025, 10, 1)
 DIES = date(2025, 10, 20)
 SNOW = (date(2025, 11, 3), date(2025, 11, 4))

@@ -11,6 +11,8 @@ from api_server.data.strings import judge
 from api_server.data.verdicts import USUAL_DAYS, Day, Quarter, Verdict, shares
 from tests.support.panels import DAYS, QUARTER, ROOFS, YEAR, Fault, Powers, year
 
+pytestmark = pytest.mark.slow
+
 
 class Past:
     """What is known of an inverter's strings up to a day, from quarters in memory."""

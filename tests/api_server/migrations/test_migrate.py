@@ -17,6 +17,8 @@ from edge_agent.shared.samples import KINDS
 from tests.support.servers import ROOT, Postgres, wait_until
 from tests.support.servers.process import environment
 
+pytestmark = pytest.mark.slow
+
 NEWEST = load()[-1].version
 Done = subprocess.CompletedProcess
 

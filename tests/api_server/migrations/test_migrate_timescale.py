@@ -11,6 +11,8 @@ from tests.api_server.migrations.test_migrate import ask, change, refusal, run
 from tests.support import history
 from tests.support.servers import Postgres
 
+pytestmark = pytest.mark.slow
+
 ROLLUPS = [
     f"{kind}_{width}"
     for kind in ("p1", "sungrow")

@@ -11,6 +11,8 @@ from tests.conftest import _need
 from tests.support.client import INVERTER, METER, READERS, TOKENS, Client
 from tests.support.servers import Api, Postgres, Redis, migrate, open_folder
 
+pytestmark = pytest.mark.slow
+
 # As recorded by an older library, and by one that this machine does not have at all.
 VERSIONS = ("2.36", "153.88", "none")
 

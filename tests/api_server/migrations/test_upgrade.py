@@ -22,6 +22,8 @@ from tests.support import history
 from tests.support.servers import ROOT, Postgres
 from tests.support.truth import Truth
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = ROOT / "tests/support/schema_1_0"
 ROLLUPS = ("sungrow_daily", "sungrow_monthly", "p1_daily", "p1_monthly", "p1_quarter_hourly")
 

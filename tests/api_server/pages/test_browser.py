@@ -13,6 +13,8 @@ from tests.support.client import Client
 from tests.support.page import Page
 from tests.support.servers import Api, wait_until
 
+pytestmark = pytest.mark.slow
+
 PAGES = ("/ui/", "/ui/history", "/ui/peaks", "/ui/health")
 
 

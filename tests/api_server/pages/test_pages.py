@@ -12,6 +12,8 @@ from tests.support.client import Client
 from tests.support.page import Page
 from tests.support.servers import Api
 
+pytestmark = pytest.mark.slow
+
 ZONE = ZoneInfo("Europe/Brussels")
 DASH = "\u2013"
 PAGES = ("/ui/", "/ui/history", "/ui/peaks", "/ui/health")

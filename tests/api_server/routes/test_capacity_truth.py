@@ -21,6 +21,8 @@ from api_server.data.capacity.quarters import Quarter, highest
 from edge_agent.shared.samples import format_time, parse_time
 from tests.support.servers import Api, Postgres, migrate, open_folder
 
+pytestmark = pytest.mark.slow
+
 BRUSSELS = ZoneInfo("Europe/Brussels")
 QUARTER = timedelta(minutes=15)
 METERS = [f"meter{number}" for number in range(14)]

@@ -15,6 +15,8 @@ from edge_agent.shared.samples import format_time
 from tests.support.client import INVERTER, METER, Client
 from tests.support.servers import Api, Postgres
 
+pytestmark = pytest.mark.slow
+
 Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 

@@ -18,6 +18,8 @@ from edge_agent.shared.samples import KINDS, format_time
 from tests.support.client import METER, Client
 from tests.support.servers import Api
 
+pytestmark = pytest.mark.slow
+
 ROWS = 5 * 17_280
 START = datetime(2026, 6, 1, 12, tzinfo=UTC)
 SPAN = "from=2026-06-01T12:00:00Z&to=2026-06-01T13:00:00Z"

@@ -9,6 +9,8 @@ import pytest
 from tests.support.client import INVERTER, METER, READERS, TOKENS, Client
 from tests.support.servers import Api, Redis, open_folder
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 
 

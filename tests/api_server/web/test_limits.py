@@ -14,6 +14,8 @@ from api_server.web.limits import FAILED_LOGINS
 from tests.support.client import INVERTER, METER, Answer, Client
 from tests.support.servers import Api, Redis, open_folder
 
+pytestmark = pytest.mark.slow
+
 PATH = "/v1/realtime?device_id=roof"
 FRAME = "/v1/series?device_id=meter&frame=all"
 LIMIT = 5

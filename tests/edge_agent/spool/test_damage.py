@@ -18,6 +18,8 @@ from edge_agent.spool.status import read_status
 from tests.support.readings import reading
 from tests.support.servers import ROOT, wait_until
 
+pytestmark = pytest.mark.slow
+
 COUNT = 400
 FIRST = 50  # those before are confirmed
 REFUSED = 60

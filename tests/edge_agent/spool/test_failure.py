@@ -16,6 +16,8 @@ from edge_agent.spool.disk import REOPEN_AFTER_S
 from edge_agent.spool.queue import Spool, SpoolBroken, SpoolError
 from tests.support.readings import reading
 
+pytestmark = pytest.mark.slow
+
 OWN = ("pytes", "popen")  # how the folders of a run of tests begin, whoever may enter them
 ROOT = Path(__file__).parents[3]
 NOBODY = 65534

@@ -5,8 +5,12 @@ import os
 import time
 from collections import Counter
 
+import pytest
+
 from edge_agent.spool.queue import MEMORY_SAMPLES, Spool
 from tests.support.readings import meter_reading, reading
+
+pytestmark = pytest.mark.slow
 
 
 def occupy(folder, leave=0):

@@ -15,6 +15,8 @@ from tests.edge_agent.test_clock import SECOND, Machine, even, queue, take
 from tests.simulators.ingest_server import refuse_named
 from tests.support.agent import START, sample
 
+pytestmark = pytest.mark.slow
+
 YEAR = 365 * 86400 * SECOND
 
 

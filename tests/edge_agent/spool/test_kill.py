@@ -16,6 +16,8 @@ from tests.simulators.ingest_server import ACCEPT, IngestServer, Reply
 from tests.support.agent import CountingMeter, left_spool, p1_environ, reading
 from tests.support.servers import EdgeAgent, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def is_bad(sample):
     """Whether the server never takes this one: few enough for what may be set aside in a day."""

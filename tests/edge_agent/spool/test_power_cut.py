@@ -12,6 +12,8 @@ import pytest
 from edge_agent.spool.queue import Spool
 from tests.support.power_cut import Call, DiskModel, read_trace, trace
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 READINGS = 900
 

@@ -21,6 +21,8 @@ from edge_agent.sources.p1.tls import Identity, WrongIdentity, vendor_context
 from tests.simulators.appliances import SERIAL, ApplianceCa, san
 from tests.support.servers import ROOT
 
+pytestmark = pytest.mark.slow
+
 OTHER = "5c2fafddeeff"
 TOKEN = "00112233445566778899AABBCCDDEEFF"
 CN = f"appliance/p1dongle/{SERIAL}"

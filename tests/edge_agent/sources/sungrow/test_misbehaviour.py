@@ -16,6 +16,8 @@ from tests.simulators.misbehaviour import LASTING, PASSING_ZEROS, Misbehaviour
 from tests.simulators.plan import Plan
 from tests.support.sungrow import source
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 4, 14, tzinfo=UTC)
 PLAN = Plan(shaded=True, alarms={(START + timedelta(days=n)).date(): "13065.14" for n in range(7)})
 PACE = Pace(gap_s=0.0, request_s=0.1, poll_s=1.0, retry_block_s=1.0)

@@ -11,6 +11,8 @@ from tests.support.agent import environ
 from tests.support.servers import EdgeAgent, wait_until
 from tests.support.sungrow import CAPTURE, expected, inverter, words_of
 
+pytestmark = pytest.mark.slow
+
 NOON = datetime(2026, 6, 21, 11, tzinfo=UTC)
 DELAY_S = 0.020
 GAP_S = 5.0

@@ -13,6 +13,8 @@ from tests.simulators.misbehaviour import shorten_exceptions
 from tests.simulators.proxy import Fault, FaultProxy
 from tests.support.sungrow import BRISK, NOON, expected, failure, inverter, source
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = expected(NOON)
 QUICK = Pace(gap_s=0.05, request_s=0.1, poll_s=2.0)
 BATTERY = (5213, 29)
