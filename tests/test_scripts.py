@@ -60,6 +60,7 @@ def test_a_second_start_sets_nothing_up():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_the_checks_are_seen_before_the_tests():
     command = [ROOT / "scripts/test", "--collect-only", "-q", "tests/test_scripts.py"]
     done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=120)

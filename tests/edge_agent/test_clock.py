@@ -240,6 +240,7 @@ def test_a_boot_that_never_saw_the_time_comes_after_the_last_known_reading(tmp_p
     ]
 
 
+@pytest.mark.slow
 def test_more_readings_than_fit_one_look_keep_their_distances(tmp_path, spool):
     lost = Machine(tmp_path, datetime(2000, 1, 1, tzinfo=UTC), boot="boot-1")
     for number in range(1100):
@@ -343,6 +344,7 @@ def test_the_spool_forgets_it_too_where_nothing_was_held(machine, spool):
     assert spool.newest_ts() - START < SECOND
 
 
+@pytest.mark.slow
 def test_many_readings_of_the_future_get_their_time_piece_by_piece(machine, spool):
     count = 2 * TAKEN_BACK_ROWS + 500
     take_from_the_future(spool, count)
@@ -394,6 +396,7 @@ def test_a_boot_after_a_clock_that_was_ahead_is_placed_before_the_next_one(tmp_p
     assert {later - earlier for earlier, later in pairwise(times[1:4])} == {5 * SECOND}
 
 
+@pytest.mark.slow
 def test_a_restart_while_they_are_placed_changes_nothing(machine, spool, tmp_path):
     count = 2 * TAKEN_BACK_ROWS + 500
     take_from_the_future(spool, count)
@@ -411,6 +414,7 @@ def test_a_restart_while_they_are_placed_changes_nothing(machine, spool, tmp_pat
     assert queue(spool) == [(number, START + number * SECOND) for number in range(count + 1)]
 
 
+@pytest.mark.slow
 def test_boots_without_the_time_end_where_this_boot_begins_however_long(tmp_path, spool):
     for number in range(3000):
         boot, boot_s = f"boot-{number // 2000}", float(number % 2000)

@@ -103,6 +103,7 @@ def test_once_exits_69_when_the_device_gives_no_sample(agent):
     assert [line["event"] for line in logged(done)] == ["poll_failed"]
 
 
+@pytest.mark.slow
 def test_beside_a_running_agent_once_and_a_second_agent_exit_75(agent, meter):
     with agent:
         wait_until(agent.health, 15, "the agent to work")
@@ -159,6 +160,7 @@ def test_a_spool_that_can_not_be_made_is_said(agent, tmp_path):
     assert "spool" in logged(done)[-1]["msg"]
 
 
+@pytest.mark.slow
 def test_unknown_options_are_refused_and_the_version_is_told(agent):
     assert agent.ask("--unknown").returncode == 2
     assert agent.ask("--check", "--once").returncode == 2

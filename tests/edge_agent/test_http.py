@@ -175,6 +175,7 @@ def test_a_server_without_manners_does_not_hold_the_thread(server, ca, reply, wh
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("up", "down"),
     [

@@ -251,6 +251,7 @@ def test_set_aside_samples_come_back_when_another_process_asks(bench):
     assert one.health()["spool_count"] == 2
 
 
+@pytest.mark.slow
 def test_health_says_that_readings_wait_in_memory(bench):
     one = bench()
     one.poll()

@@ -16,6 +16,7 @@ def house() -> House:
     return House(7)
 
 
+@pytest.mark.slow
 def test_powers_and_counters_balance_at_any_time(house):
     for moment in WEEK:
         now = house.at(moment)
@@ -63,6 +64,7 @@ def test_a_week_shows_everything_that_must_be_read_rightly(house):
     assert all(now.ac_w < 4000.1 for now in week)
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_house_in_another_process():
     again, other = House(7), House(8)
     assert again.at(NOON) == House(7).at(NOON)

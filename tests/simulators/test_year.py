@@ -49,6 +49,7 @@ def at(day, hour=0.0):
     return datetime(day.year, day.month, day.day, tzinfo=INVERTER_ZONE) + hour * HOUR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2])
 def test_samples_are_what_an_agent_makes_of_the_simulated_inverter(house, number):
     words = HouseWords(house, number)
@@ -67,6 +68,7 @@ def test_samples_are_what_an_agent_makes_of_the_simulated_inverter(house, number
         assert [name for name in read if (read[name] is None) != (sample[name] is None)] == []
 
 
+@pytest.mark.slow
 def test_a_year_of_samples_is_quick_and_the_server_takes_it(house):
     start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
     every = timedelta(minutes=5)
@@ -96,6 +98,7 @@ def test_energy_is_kept_on_every_day_also_with_a_second_inverter(house):
         assert energy["consumption_kwh"] == pytest.approx(home + lost, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_second_inverter_feeds_the_house(house):
     noon = at(date(2026, 6, 20), 9.5)
     with_one = House(3, Plan(shaded=True, string_dies=DIES)).at(noon)

@@ -105,6 +105,7 @@ def test_caddy_forwards_nothing_but_the_api():
     assert "http://" in site
 
 
+@pytest.mark.slow
 def test_shellcheck_has_nothing_to_say():
     if not shutil.which("shellcheck"):
         pytest.skip("shellcheck is not here: apt-get install shellcheck")

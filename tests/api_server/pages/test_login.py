@@ -146,6 +146,7 @@ def test_what_is_not_there_is_a_page(browser):
 class TestFates:
     """What a login outlives, and what it does not."""
 
+    @pytest.mark.slow
     def test_it_outlives_a_restart_and_ends_with_its_token(self, settings, server_folder):
         with Api(server_folder, settings, workers=1) as api:
             browser = Client(api.url, None)
@@ -168,6 +169,7 @@ class TestFates:
         assert answer.headers["Retry-After"]
         assert "try again in a few seconds" in answer.text
 
+    @pytest.mark.slow
     def test_guessing_is_limited_by_address(self, settings, redis: Redis):
         settings["MAX_REQUESTS_PER_MINUTE"] = "100000"
         from api_server import create_app

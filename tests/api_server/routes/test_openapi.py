@@ -82,6 +82,7 @@ def house(shared_api: Api) -> str:
     return shared_api.url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "examples", [4, pytest.param(150, marks=pytest.mark.full)], ids=["some", "many"]
 )

@@ -108,6 +108,7 @@ def test_who_is_answered(home: Home) -> None:
     assert told(home, "0001-01-01") == told(home, "9999-12-31") == []
 
 
+@pytest.mark.slow
 def test_a_day_is_true(home: Home) -> None:
     """Energies, means, shares and the medians of the 30 days before."""
     samples = days_of(SUMMER - timedelta(days=33), 34)
@@ -186,6 +187,7 @@ def test_the_night_that_has_one_hour_twice(home: Home) -> None:
     assert [hour["bucket"][11:] for hour in first["hours"]] == ["02:00:00+02:00", "02:00:00+01:00"]
 
 
+@pytest.mark.slow
 def test_a_dead_string_is_told_with_its_moment(home: Home) -> None:
     """On that day and on all that follow, also those that tell nothing; its neighbour is well."""
     died = datetime(2025, 6, 20, 11, 7, tzinfo=UTC)
@@ -209,6 +211,7 @@ def test_a_dead_string_is_told_with_its_moment(home: Home) -> None:
     assert (verdicts[1].word, verdicts[2]) == ("ok", ("dead", moment))
 
 
+@pytest.mark.slow
 def test_a_weak_string_is_told_with_its_first_day(home: Home) -> None:
     """On its third bright day."""
     began = datetime(2025, 6, 20, tzinfo=UTC)

@@ -51,6 +51,7 @@ def filled(shared_api):
     return shared_api
 
 
+@pytest.mark.slow
 def test_no_query_of_any_token_shows_the_number_of_another_device(filled):
     month = f"{datetime.now(UTC):%Y-%m}"
     answers, refusals = 0, set()

@@ -207,6 +207,7 @@ def test_the_file_stays_small_and_forgets_what_was_confirmed(spool, path):
     assert b"pv_total_kwh" not in path.read_bytes(), "salvage would find it again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ack", "set_aside"])
 def test_a_reading_that_reached_the_disk_on_the_way_is_only_sent_again(spool, path, method):
     """The answer names the id that it had in memory."""
@@ -229,6 +230,7 @@ def locked(path):
         other.execute("ROLLBACK")
 
 
+@pytest.mark.slow
 def test_threads_share_it_without_a_hole(spool, path):
     """Two enqueue, one peeks and confirms, one looks on; nothing is missing and nothing twice."""
     confirmed, stop, errors = [], threading.Event(), []
@@ -269,6 +271,7 @@ def test_threads_share_it_without_a_hole(spool, path):
         assert db.execute("SELECT count(*) FROM samples").fetchall() == [(0,)]
 
 
+@pytest.mark.slow
 def test_a_killed_writer_loses_nothing_it_was_told_is_stored(tmp_path):
     """Killed again and again in the middle of work, each time going on with the same file."""
     path, confirmed = tmp_path / "spool.db", 0

@@ -122,6 +122,7 @@ def test_the_file_is_not_opened_for_writing(spool, path, tmp_path):
     assert all("O_RDONLY" in line for line in opened)
 
 
+@pytest.mark.slow
 def test_a_look_does_not_hold_the_agent_up(spool, path):
     """Readers come and go while the log is written from its beginning again and again."""
     for n in range(10, 1500):
@@ -152,6 +153,7 @@ def test_without_an_agent_the_retry_is_done_at_once(spool, path):
     assert not path.with_name("none.db").exists()
 
 
+@pytest.mark.slow
 def test_a_retry_thins_nothing_that_the_agent_would_keep(path):
     spool = Spool(path, max_mb=4)
     for n in range(2200):

@@ -40,6 +40,7 @@ def test_a_server_for_which_everything_is_too_large_costs_no_sample_its_place(si
     one.check_ledger()
 
 
+@pytest.mark.slow
 def test_a_body_over_the_servers_usual_limit_is_not_even_sent(site, server):
     one = site(count=0, BATCH_SIZE=500)
     for number in range(400):

@@ -79,6 +79,7 @@ def test_a_body_that_is_no_object_is_no_sample_and_the_next_one_is(v2, body):
     assert reader.read()[0]["power_w"] == 77
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "cause"),
     [
@@ -118,6 +119,7 @@ def test_a_sick_device_ends_one_request_in_time_and_backs_off(appliances, tmp_pa
         reader.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [

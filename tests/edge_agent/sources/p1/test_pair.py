@@ -105,6 +105,7 @@ def test_an_older_token_is_replaced_through_its_link_and_keeps_its_owner(
     assert (tmp_path / "token").is_symlink()
 
 
+@pytest.mark.slow
 def test_nobody_presses(tmp_path, meter, appliances):
     (tmp_path / "token").write_text("OLD")
     code, said = attempt(environment(tmp_path, meter.port, appliances), 1.5)
@@ -193,6 +194,7 @@ def test_answers_that_asking_again_does_not_change(tmp_path, meter, appliances, 
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_device_that_is_away_for_a_moment_is_asked_again(tmp_path, meter, appliances):
     def stumble() -> None:
         for fault in (None, 503, "close", None):

@@ -121,6 +121,7 @@ def test_a_dripping_dongle_does_not_hold_the_poll():
         assert monotonic() - began < 3
 
 
+@pytest.mark.slow
 def test_slow_replies_do_not_hold_the_poll_beyond_its_limit():
     with (
         inverter() as simulator,
