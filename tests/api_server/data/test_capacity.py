@@ -99,7 +99,12 @@ class Meter:
 
 
 @pytest.fixture(
-    params=["postgres", "timescale", pytest.param("citus", marks=pytest.mark.full)], scope="module"
+    params=[
+        "postgres",
+        pytest.param("timescale", marks=pytest.mark.slow),
+        pytest.param("citus", marks=pytest.mark.full),
+    ],
+    scope="module",
 )
 def migrated_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A database that the meters of this module share."""
