@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import os
+import re
 import socket
 import time
 from datetime import UTC, datetime
@@ -80,6 +81,16 @@ def test_from_is_in_and_to_is_not(meter: Client) -> None:
     assert [row["ts"] for row in day] == times
     local = "from=2026-06-01T15:00:00%2B02:00&to=2026-06-02"
     assert len(read(meter.get(f"/v1/samples?device_id=meter&{local}"))) == 1
+
+
+def test_the_oldest_comes_first_also_within_a_second(meter: Client) -> None:
+    """As text, a time with a fraction would come before one without."""
+    times = ["2026-05-01T12:00:05Z", "2026-05-01T12:00:05.250000Z", "2026-05-01T12:00:06Z"]
+    assert meter.post(*({**METER, "ts": ts} for ts in reversed(times))).status == 200
+    span = "from=2026-05-01&to=2026-05-02"
+    for format_ in ("csv", "ndjson"):
+        text = meter.get(f"/v1/samples?device_id=meter&{span}&format={format_}").text
+        assert re.findall(r"2026-05-01T[^,\"]+", text) == times
 
 
 def test_nothing_is_a_header_only(meter: Client) -> None:
