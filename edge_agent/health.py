@@ -35,15 +35,15 @@ class HealthFile:
     """The file that says how the agent is; replaced as a whole, so that no reader sees half."""
 
     def __init__(self, settings: Any):
-        self._path = settings.health_path
-        self._new = self._path.with_name(self._path.name + ".new")
+        self._path = str(settings.health_path)
+        self._new = f"{self._path}.new"
         self._device_id = settings.device_id
         self._poll_interval_s = settings.poll_interval_s
         self._started = monotonic()
         self._left_behind = LeftBehind(settings.spool_path, settings.device_id)
         self._broken = False
         with suppress(OSError):  # then writing fails as well, and says so
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            settings.health_path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, values: Mapping[str, Any]) -> None:
         """Replace the file; a file that cannot be written is logged once and stops nothing."""

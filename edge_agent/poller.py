@@ -126,7 +126,7 @@ class Poller:
             "thinned": spool["thinned"],
             "dropped": spool["dropped"],
             "lost": spool["lost"],
-            "last_error": logs.masked("; ".join(errors)) or None,
+            "last_error": logs.masked("; ".join(errors)) if errors else None,
             "clock_warning": self._clock.warning,
         }
 

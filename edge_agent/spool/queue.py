@@ -60,7 +60,7 @@ class Spool:
         self._patience_s = patience_s
         self._device_id = device_id
         self._mark = b'"device_id":%b' % json.dumps(device_id).encode() if device_id else b""
-        self._retry_request = retry_request(self.path)
+        self._retry_request = str(retry_request(self.path))
         self._mutex = threading.Lock()
         self._waiting: deque[Row] = deque()  # for the disk, under negative ids
         self._changes = Changes()
@@ -148,12 +148,12 @@ class Spool:
             count = self._ask(None, SpoolFile.retry)
         if count is not None:
             with suppress(OSError):
-                self._retry_request.unlink()
+                os.unlink(self._retry_request)
         return count
 
     def retry_requested(self) -> bool:
         """Whether somebody asked for a `retry` that is not done yet."""
-        return self._retry_request.exists()
+        return os.path.exists(self._retry_request)
 
     def place(self, now: ReadingTime) -> None:
         """Give held readings their time, by a pair of clocks that can be trusted."""

@@ -53,7 +53,8 @@ class ServedBlocks:
         """Note an answer, with words or with a refusal for good."""
         if refused:
             self._refused.add(block)
-        del self._breaks[block], self._first_breaks[block]
+        if self._breaks or self._first_breaks:
+            del self._breaks[block], self._first_breaks[block]
         self._suspect.discard(block)
         self._left_out.pop(block, None)
 
