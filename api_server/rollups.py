@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         settings = config.load_for_migration(os.environ)
         logs.set_up("INFO", [settings.migrate_database_url])
         with closing(migrate.connect(settings.migrate_database_url)) as connection:
-            behind = migrate.pending(connection)
+            behind = history.pending(connection)
             if behind:
                 raise history.SchemaProblem(
                     f"the database lacks {', '.join(behind)}: run `{history.COMMAND}`"

@@ -149,3 +149,13 @@ def check_zone(ledger: Ledger, zone: str) -> None:
             f"the rollups of this database were made for {ledger.zone} and SITE_TIMEZONE is "
             f"{zone}: set it back, or run `{COMMAND} --rebuild-rollups`"
         )
+
+
+def pending(conn: Connection) -> list[str]:
+    """Names of the migrations that this database should have and has not."""
+    past = read(conn)
+    return [
+        migration.file
+        for migration in load()
+        if migration.version not in past.applied and migration.version not in past.skipped
+    ]

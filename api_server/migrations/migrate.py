@@ -29,7 +29,7 @@ from api_server.migrations.history import COMMAND, ZONE, Migration, SchemaProble
 from edge_agent.shared import logs
 from edge_agent.shared.environment import InvalidSettings
 
-__all__ = ["SchemaProblem", "check", "main", "pending"]
+__all__ = ["SchemaProblem", "check", "main"]
 
 LOCK = 0x53756E73706F6F6C  # "Sunspool": one migration at a time in a database
 CONNECT_S = 10
@@ -64,22 +64,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def pending(conn: Connection) -> list[str]:
-    """Names of the migrations that this database should have and has not."""
-    past = history.read(conn)
-    return [
-        migration.file
-        for migration in history.load()
-        if migration.version not in past.applied and migration.version not in past.skipped
-    ]
-
-
 def check(settings: DatabaseSettings) -> None:
     """Raise SchemaProblem if the API can not work on its database; not if it is unreachable."""
     try:
         with closing(postgres.connect(settings.database_url, CONNECT_S)) as conn:
             conn.deadline = time.monotonic() + CONNECT_S
-            behind = pending(conn)
+            behind = history.pending(conn)
             past = history.read(conn)
             wrong_licence = timescale.has_wrong_licence(conn)
             _tell_remarks(conn)

@@ -1,11 +1,17 @@
 """The answers of the routes, by the name of the route's function: what each property is."""
 
 from api_server.openapi.schemas import (
+    COMPLETE,
     DAY,
     DEVICE,
+    KWH,
     MONTH,
+    PCT,
     SITE,
+    WATTS,
+    ZONE,
     Schema,
+    W,
     boolean,
     choice,
     integer,
@@ -20,14 +26,6 @@ from api_server.openapi.schemas import (
 from edge_agent.shared.samples import KINDS, P1, SUNGROW, Kind
 
 _NAMED = {"service": choice("sunspool"), "version": text()}
-_KWH = nullable(number("Energy in this bucket; null where the counter is unknown."))
-_W = nullable(number())
-_WATTS = nullable(integer())
-_PCT = nullable(number("", 0, 100))
-_EUR = nullable(number("Including VAT; null where a rate is lacking."))
-_ZONE = text("The IANA name of the zone that days begin in.")
-_COMPLETE = boolean("False while the period is running.")
-_SOURCE = nullable(choice("official", "register", "sampled"))
 
 
 def sample(kind: Kind) -> Schema:
@@ -44,22 +42,22 @@ def realtime(kind: Kind) -> Schema:
 
 def series(kind: Kind) -> Schema:
     """Buckets of a device's history."""
-    gauges = dict.fromkeys(kind.rollup.order, _W)
+    gauges = dict.fromkeys(kind.rollup.order, W)
     if kind is P1:
-        gauges = dict.fromkeys(kind.rollup.order, _WATTS)
+        gauges = dict.fromkeys(kind.rollup.order, WATTS)
     bucket = obj(
         "The time from its start to the start of the next, or the end of the frame.",
         bucket=time("Where it begins, with the site's offset."),
         sample_count=integer("", 0),
         **gauges,
-        **dict.fromkeys(kind.rollup.energies, _KWH),
-        complete=_COMPLETE,
+        **dict.fromkeys(kind.rollup.energies, KWH),
+        complete=COMPLETE,
     )
     return obj(
         f"The history of a {kind.name} device.",
         device_id=DEVICE,
         frame=choice(*kind.frames),
-        timezone=_ZONE,
+        timezone=ZONE,
         series=listed(bucket, "Oldest first."),
     )
 
@@ -116,7 +114,7 @@ COMPLETENESS = obj(
     "How much of a local day the samples cover.",
     device_id=DEVICE,
     date=DAY,
-    timezone=_ZONE,
+    timezone=ZONE,
     interval_s=number("Between two polls."),
     sample_count=integer("", 0),
     expected_count=integer("", 0),
@@ -131,23 +129,23 @@ BALANCE = obj(
     "The balance of a house.",
     site=SITE,
     frame=choice("day", "week", "month", "year", "all"),
-    timezone=_ZONE,
+    timezone=ZONE,
     series=listed(
         obj(
             "A bucket.",
             bucket=time(),
-            pv_kwh=_KWH,
-            grid_import_kwh=_KWH,
-            grid_export_kwh=_KWH,
-            charge_kwh=_KWH,
-            discharge_kwh=_KWH,
-            consumption_kwh=_KWH,
-            self_sufficiency_pct=_PCT,
-            self_consumption_pct=_PCT,
+            pv_kwh=KWH,
+            grid_import_kwh=KWH,
+            grid_export_kwh=KWH,
+            charge_kwh=KWH,
+            discharge_kwh=KWH,
+            consumption_kwh=KWH,
+            self_sufficiency_pct=PCT,
+            self_consumption_pct=PCT,
             clamped=boolean("Whether anything here was cut."),
-            inverter_import_kwh=_KWH,
-            inverter_export_kwh=_KWH,
-            complete=_COMPLETE,
+            inverter_import_kwh=KWH,
+            inverter_export_kwh=KWH,
+            complete=COMPLETE,
         )
     ),
 )
@@ -156,11 +154,11 @@ NOW = obj(
     site=SITE,
     ts=time("The oldest of the samples."),
     age_s=number("", 0),
-    pv_power_w=_W,
+    pv_power_w=W,
     battery_power_w=nullable(number("+ charging, - discharging.")),
-    battery_soc_pct=_PCT,
+    battery_soc_pct=PCT,
     grid_power_w=nullable(number("+ import, - export.")),
-    home_power_w=_W,
+    home_power_w=W,
     devices={
         "type": "object",
         "description": "The age of each device's newest sample in seconds.",
@@ -168,8 +166,8 @@ NOW = obj(
     },
 )
 _USE = {
-    "charge_kwh": _KWH,
-    "discharge_kwh": _KWH,
+    "charge_kwh": KWH,
+    "discharge_kwh": KWH,
     "equivalent_cycles": nullable(number()),
     "efficiency_pct": nullable(number()),
 }
@@ -177,7 +175,7 @@ BATTERY = obj(
     "What a battery took and gave in a year.",
     device_id=DEVICE,
     year=integer(),
-    months=listed(obj("A month with samples.", month=MONTH, **_USE, soh_pct=_PCT)),
+    months=listed(obj("A month with samples.", month=MONTH, **_USE, soh_pct=PCT)),
     **_USE,
     capacity_kwh=nullable(number("", 0)),
 )
@@ -189,109 +187,15 @@ STRINGS = obj(
         obj(
             "A string.",
             string=integer("", 1),
-            energy_kwh=_KWH,
-            max_power_w=_W,
+            energy_kwh=KWH,
+            max_power_w=W,
             hours=listed(
-                obj("An hour.", bucket=time(), avg_power_w=_W, share_pct=_PCT, usual_share_pct=_PCT)
+                obj("An hour.", bucket=time(), avg_power_w=W, share_pct=PCT, usual_share_pct=PCT)
             ),
             verdict=choice("ok", "unknown", "weak", "dead"),
             since=nullable(text("The first day of the run, or the moment it died.")),
         )
     ),
-)
-CAPACITY_MONTH = obj(
-    "The quarters of a month and its peaks.",
-    month=MONTH,
-    device_id=DEVICE,
-    peaks=listed(
-        obj(
-            "A quarter of an hour.",
-            bucket=time(),
-            avg_power_w=integer("Mean of the sampled import.", 0),
-            coverage=number("Share of its minutes with a sample.", 0, 1),
-            register_w=_WATTS,
-        )
-    ),
-    monthly_peak_w=_WATTS,
-    monthly_peak_ts=nullable(time()),
-    monthly_peak_coverage=nullable(number("", 0, 1)),
-    official_peak_w=_WATTS,
-    official_peak_ts=nullable(time()),
-    register_peak_w=_WATTS,
-    register_peak_ts=nullable(time()),
-    billed_peak_w=_WATTS,
-    billed_peak_source=_SOURCE,
-)
-CAPACITY_NOW = obj(
-    "The running quarter.",
-    device_id=DEVICE,
-    ts=time(),
-    quarter_start=time(),
-    quarter_end=time(),
-    elapsed_s=number("", 0, 900),
-    average_w=integer(),
-    power_w=integer(),
-    projected_w=integer(),
-    month_peak_w=_WATTS,
-    month_peak_source=_SOURCE,
-    limit_w=integer(),
-    headroom_w=integer("", 0),
-    new_peak=boolean(),
-)
-CAPACITY_YEAR = obj(
-    "Twelve months of peaks.",
-    device_id=DEVICE,
-    until=MONTH,
-    months=listed(
-        obj(
-            "A month; null where nothing is known.",
-            month=MONTH,
-            peak_w=_WATTS,
-            peak_ts=nullable(time()),
-            source=nullable(choice("official", "register", "sampled", "meter_history")),
-            billed_w=_WATTS,
-            complete=_COMPLETE,
-        ),
-        minItems=12,
-        maxItems=12,
-    ),
-    mean_w=_WATTS,
-    months_known=integer("", 0, 12),
-)
-COST = obj(
-    "What electricity costs.",
-    device_id=DEVICE,
-    currency=choice("EUR"),
-    vat_included=boolean(),
-    months=listed(
-        obj(
-            "A month.",
-            month=MONTH,
-            complete=_COMPLETE,
-            import_kwh=_KWH,
-            export_kwh=_KWH,
-            mean_peak_w=_WATTS,
-            capacity_eur=_EUR,
-            grid_eur=_EUR,
-            capped=nullable(boolean()),
-            data_eur=_EUR,
-            import_eur=_EUR,
-            export_eur=nullable(number("Negative when it is paid to you.")),
-            levies_eur=_EUR,
-            fixed_eur=_EUR,
-            total_eur=_EUR,
-            missing=listed(text("A rate that is lacking.")),
-        )
-    ),
-    total_eur=_EUR,
-)
-DAILY_ENERGY = obj(
-    "The energies of the local day.",
-    device_id=DEVICE,
-    date=DAY,
-    import_today_kwh=_KWH,
-    export_today_kwh=_KWH,
-    sample_count=integer("", 1),
 )
 ALERTS = obj(
     "What is wrong with a device, and what was.",

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Flask
 
 from api_server.config import Settings
-from api_server.openapi import answers
+from api_server.openapi import answers, money
 from api_server.openapi.schemas import (
     DAY,
     DEVICE,
@@ -125,19 +125,19 @@ OPERATIONS = {
     "/v1/battery": _of_device(answers.BATTERY, 404, query={"date": text("", pattern=r"^\d{4}$")}),
     "/v1/strings": _of_device(answers.STRINGS, 404, query={"date": DAY}),
     "/v1/capacity/month/{month}": _of_device(
-        answers.CAPACITY_MONTH, 400, 404, path={"month": MONTH}, csv=True
+        money.CAPACITY_MONTH, 400, 404, path={"month": MONTH}, csv=True
     ),
-    "/v1/capacity/now": _of_device(answers.CAPACITY_NOW, 404),
-    "/v1/capacity/year": _of_device(answers.CAPACITY_YEAR, 400, 404, query={"until": MONTH}),
+    "/v1/capacity/now": _of_device(money.CAPACITY_NOW, 404),
+    "/v1/capacity/year": _of_device(money.CAPACITY_YEAR, 400, 404, query={"until": MONTH}),
     "/v1/cost": _of_device(
-        answers.COST,
+        money.COST,
         400,
         404,
         query={"frame": choice("month", "year"), "date": _DATE},
         required=("frame",),
         csv=True,
     ),
-    "/v1/daily-energy": _of_device(answers.DAILY_ENERGY, 404),
+    "/v1/daily-energy": _of_device(money.DAILY_ENERGY, 404),
     "/v1/alerts": _of_device(answers.ALERTS),
     "/v1/openapi.json": Operation({"type": "object"}),
 }

@@ -117,3 +117,14 @@ DEVICE = text("A device.", pattern=f"^{DEVICE_ID.pattern}$")
 SITE = text("A site.")
 MONTH = text("A month like 2026-11.", pattern=r"^\d{4}-(0[1-9]|1[0-2])$")
 DAY = text("A local day like 2026-11-21.", pattern=r"^\d{4}-\d\d-\d\d$")
+
+
+# What several answers share.
+KWH = nullable(number("Energy in this bucket; null where the counter is unknown."))
+W = nullable(number())
+WATTS = nullable(integer())
+PCT = nullable(number("", 0, 100))
+EUR = nullable(number("Including VAT; null where a rate is lacking."))
+ZONE = text("The IANA name of the zone that days begin in.")
+COMPLETE = boolean("False while the period is running.")
+SOURCE = nullable(choice("official", "register", "sampled"))

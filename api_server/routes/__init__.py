@@ -1,5 +1,8 @@
 """The routes of the API, one blueprint each: they parse, ask and answer."""
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask
 
 
@@ -23,7 +26,6 @@ def register(app: Flask) -> None:
         series,
         strings,
     )
-    from api_server.web.shortcut import Shortcut
 
     modules = (
         ingest,
@@ -44,8 +46,15 @@ def register(app: Flask) -> None:
     )
     for module in modules:
         app.register_blueprint(module.blueprint)
+    _put_shortcut(app, ingest.Intake)
+
+
+def _put_shortcut(app: Flask, make_intake: Callable[..., Any]) -> None:
+    """Let ordinary batches pass Flask by."""
+    from api_server.web.shortcut import Shortcut
+
     parts = (app.extensions[name] for name in ("store", "cache", "agents", "metrics"))
-    intake = app.extensions["intake"] = ingest.Intake(*parts)
+    intake = app.extensions["intake"] = make_intake(*parts)
     app.wsgi_app = Shortcut(  # type: ignore[method-assign]
         app.wsgi_app,
         app.config["SETTINGS"],

@@ -7,7 +7,7 @@ from flask import Blueprint, current_app, request
 
 from api_server.config import Device
 from api_server.data import capacity, periods
-from api_server.openapi import answers
+from api_server.openapi import money
 from api_server.openapi.schemas import columns_of
 from api_server.web.auth import readable_device
 from api_server.web.csv import tabular
@@ -26,7 +26,7 @@ def meter() -> Device:
 
 
 @blueprint.get("/v1/capacity/month/<month>")
-@tabular("peaks", lambda: columns_of(answers.CAPACITY_MONTH, "peaks"))
+@tabular("peaks", lambda: columns_of(money.CAPACITY_MONTH, "peaks"))
 def month(month: str) -> dict[str, Any]:
     """Every quarter of a local month, and its peaks: sampled, by the register, the meter's own."""
     device = meter()

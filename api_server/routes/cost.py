@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, current_app, request
 
 from api_server.data import cost, periods
-from api_server.openapi import answers
+from api_server.openapi import money
 from api_server.openapi.schemas import columns_of
 from api_server.routes.capacity import meter
 from api_server.web.csv import tabular
@@ -16,7 +16,7 @@ blueprint = Blueprint("cost", __name__)
 
 
 @blueprint.get("/v1/cost")
-@tabular("months", lambda: columns_of(answers.COST, "months"))
+@tabular("months", lambda: columns_of(money.COST, "months"))
 def answer() -> dict[str, Any]:
     """Each month's euro, and what is lacking to know them."""
     device = meter()

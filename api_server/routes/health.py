@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, current_app, request
 
 from api_server.data.database import DatabaseUnavailable
-from api_server.migrations import migrate, timescale
+from api_server.migrations import history, timescale
 from api_server.web.errors import RETRY_AFTER_S, Answer
 from edge_agent import __version__
 
@@ -30,7 +30,7 @@ def health() -> tuple[dict[str, Any], int, dict[str, str]]:
     parts: dict[str, Any] = {"db": "ok", "redis": redis}
     try:
         with current_app.extensions["store"].connection(HEALTH_S) as connection:
-            parts["schema"] = "behind" if migrate.pending(connection) else "ok"
+            parts["schema"] = "behind" if history.pending(connection) else "ok"
             wrong_licence = timescale.has_wrong_licence(connection)
     except DatabaseUnavailable:
         return _down(db="down", redis=redis, schema="unknown")

@@ -18,7 +18,8 @@ from api_server.web import bodies, shortcut
 from api_server.web.errors import abort_with
 from api_server.web.metrics import Metrics
 from edge_agent.shared import logs
-from edge_agent.shared.samples import KINDS, P1, Kind, Problem, decode
+from edge_agent.shared.decoding import Problem, decode
+from edge_agent.shared.samples import KINDS, P1, Kind
 
 blueprint = Blueprint("ingest", __name__)
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from api_server import config
-from api_server.migrations import migrate
+from api_server.migrations import history, migrate
 from api_server.migrations.history import SchemaProblem, load
 from edge_agent.shared.samples import KINDS
 from tests.support.servers import ROOT, Postgres, wait_until
@@ -202,7 +202,7 @@ def test_the_role_of_the_api_may_read_and_insert(postgres: Postgres, migrated: s
         for width in ("hourly", "daily", "monthly", "quarter_hourly"):
             ask(url, f"SELECT * FROM {kind}_{width}")
     with psycopg2.connect(url) as conn:
-        assert migrate.pending(conn) == []
+        assert history.pending(conn) == []
     conn.close()
     for statement in ("DELETE FROM p1_samples", "UPDATE schema_migrations SET checksum = ''"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):

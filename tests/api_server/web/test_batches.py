@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from api_server.web.batches import readers
-from edge_agent.shared.samples import KINDS, P1, Field, Kind, decode, format_time
+from edge_agent.shared.decoding import decode
+from edge_agent.shared.samples import KINDS, P1, Field, Kind, format_time
 from tests.support.client import INVERTER, Client
 
 NOW = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from edge_agent.shared import samples
+from edge_agent.shared import decoding, samples
 from edge_agent.sources.p1.normalize import V1, V2, NoPower, PeakTime, meter_time, normalize
 
 BRUSSELS = ZoneInfo("Europe/Brussels")
@@ -50,7 +50,7 @@ def test_a_sample_of_everything_is_one_the_server_accepts():
         "energy_export_t2_kwh": None,
     }
     assert set(made) == set(samples.P1.columns)
-    assert samples.decode(samples.P1, [made], TS)[1] == []
+    assert decoding.decode(samples.P1, [made], TS)[1] == []
 
 
 def test_power_alone_is_enough_and_the_rest_is_unknown():
