@@ -100,6 +100,29 @@ def test_a_late_stretch_that_ends_in_the_first_quarter_of_a_day(
     assert ask(site.url, query) == [(228, 9000)]
 
 
+def test_a_late_stretch_of_today(make_site: Callable[..., Site]) -> None:
+    """What follows the marks leaves the running hour, day and month to real time."""
+    site = make_site("timescale", "p1")
+    now = datetime.now(UTC)
+    gap = now - timedelta(hours=3), now - timedelta(minutes=80)
+    made = every(5 * MINUTE, now - timedelta(days=3), now - 5 * MINUTE)
+    late = [one for one in made if gap[0] <= one["ts"] < gap[1]]
+    made = [one for one in made if one not in late]
+    history.insert(site.url, "p1", made)
+    site.refresh()
+    history.send(site.url, "p1", late)
+    site.refresh()
+    assert ask(site.url, "SELECT count(*) FROM rollup_marks") == [(0,)]
+    fresh = every(MINUTE, now - 5 * MINUTE, now, 9000)
+    history.send(site.url, "p1", fresh)
+    total = len(made + late + fresh)
+    for width in ("hour", "day", "month"):
+        told = [one["sample_count"] for one in site.series(frame="all", bucket=width)]
+        assert sum(told) == total, width
+    for name in ("quarter_hourly", "hourly", "daily", "monthly"):
+        assert ask(site.url, f"SELECT sum(sample_count) FROM p1_{name}") == [(total,)], name
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_random_late_stretches(make_site: Callable[..., Site], family: str) -> None:
     """Of minutes to days, again and again, with a refresh after every second one."""

@@ -187,3 +187,64 @@ def test_every_zone(make_site: Callable[..., Site], family: str, zone: str, star
     history.insert(site.url, "p1", made)
     site.refresh()
     assert_all_frames(site, Truth("p1", made), random.Random(3))
+
+
+def assert_widths(site: Site, truth: Truth) -> None:
+    """Compare all hours, days and months of a history."""
+    first, last = (at.astimezone(site.zone).year for at in (truth.times[0], truth.times[-1]))
+    for year in range(first, last + 1):
+        span = site.midnight(date(year, 1, 1)), site.midnight(date(year + 1, 1, 1))
+        for width in ("hour", "day", "month"):
+            told = site.series(frame="year", date=str(year), bucket=width)
+            assert_same(told, truth.series(*span, width, site.zone))
+
+
+full = pytest.mark.full
+
+
+@pytest.mark.parametrize(
+    ("family", "zone", "start"),
+    [
+        ("timescale", "Atlantic/Azores", "2025-10-20"),
+        ("timescale", "America/Havana", "2026-10-26"),
+        pytest.param("timescale", "Asia/Amman", "2021-10-25", marks=full),
+        pytest.param("timescale", "America/Scoresbysund", "2022-10-24", marks=full),
+        ("timescale", "Antarctica/Casey", "2020-03-02"),  # by three hours
+        pytest.param("timescale", "Antarctica/Vostok", "2023-12-12", marks=full),  # by two
+        ("postgres", "Atlantic/Azores", "2025-10-20"),
+        pytest.param("postgres", "Antarctica/Casey", "2020-03-02", marks=full),
+        pytest.param("timescale_apache", "America/Havana", "2026-10-26", marks=full),
+    ],
+)
+def test_a_midnight_that_comes_twice(
+    make_site: Callable[..., Site], family: str, zone: str, start: str
+) -> None:
+    """The hour between belongs to the new day, and month; before a refresh, after it, and late."""
+    site = make_site(family, "p1", zone)
+    begin = datetime.fromisoformat(start).replace(tzinfo=UTC)
+    made = history.make("p1", DEVICE, begin, 12, seed=6)
+    truth = Truth("p1", made)
+    history.insert(site.url, "p1", made[: len(made) // 2])
+    site.refresh()
+    history.send(site.url, "p1", made[len(made) // 2 :])
+    for bring_up_to_date in (lambda: None, site.refresh):
+        bring_up_to_date()
+        assert_widths(site, truth)
+
+
+@pytest.mark.parametrize("family", ["timescale", pytest.param("postgres", marks=full)])
+def test_from_zone_to_zone(make_site: Callable[..., Site], family: str) -> None:
+    """Days become those of the new one, kept in tables or not, and late samples are followed."""
+    made = history.make("p1", DEVICE, datetime(2025, 10, 20, tzinfo=UTC), 12, seed=6)
+    first, part = make_site(family, "p1"), len(made) // 4
+    history.insert(first.url, "p1", made[:part])
+    for number, zone in enumerate(("Atlantic/Azores", "America/Havana", "Europe/Brussels"), 1):
+        environ = environment({"DATABASE_URL": first.url, "SITE_TIMEZONE": zone})
+        command = [sys.executable, "-m", "api_server.migrate", "--rebuild-rollups"]
+        subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True)
+        site = Site(first.server, "p1", zone, first.url)
+        assert_widths(site, Truth("p1", made[: number * part]))
+        site.refresh()
+        history.send(site.url, "p1", made[number * part : (number + 1) * part])
+        site.refresh()
+        assert_widths(site, Truth("p1", made[: (number + 1) * part]))
