@@ -33,7 +33,7 @@ def answer(store: Store, site: Site, frame: Frame, zone: ZoneInfo, now: datetime
         "site": site.name,
         "frame": frame.name,
         "timezone": zone.key,
-        "series": store.run(work, HISTORY_S) if frame.short else store.read_history(work),
+        "series": store.run(work, HISTORY_S),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from api_server.data import rollups
-from api_server.data.database import Store
+from api_server.data.database import HISTORY_S, Store
 from api_server.data.frames import Frame
 from edge_agent.shared.samples import SUNGROW
 
@@ -67,7 +67,7 @@ def answer(
         year_kept = _kept(charge, discharge, capacity, _joined(known))
         return {"months": months, **year_kept, "capacity_kwh": capacity}
 
-    return {"device_id": device_id, "year": year.year, **store.read_history(work)}
+    return {"device_id": device_id, "year": year.year, **store.run(work, HISTORY_S)}
 
 
 def _read_months(

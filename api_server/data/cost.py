@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from api_server.config import Settings
 from api_server.data import rollups
 from api_server.data.capacity import months
-from api_server.data.database import Store
+from api_server.data.database import HISTORY_S, Store
 from api_server.data.periods import EARLIEST_YEAR, LATEST_YEAR, after, floor, midnight
 from api_server.tariffs import files
 from api_server.tariffs.bill import Bill, Month, Stretch, bill, cents
@@ -52,8 +52,9 @@ def answer(
     firsts = _months(frame, day or today, today)
     made: list[tuple[date, Month]] = []
     if firsts:
-        made = store.read_history(
-            lambda cursor: _read(cursor, settings, device_id, firsts, rates.changes(), now)
+        made = store.run(
+            lambda cursor: _read(cursor, settings, device_id, firsts, rates.changes(), now),
+            HISTORY_S,
         )
     bills = [bill(used, *rates) for _, used in made]
     totals = [one.total for one in bills]

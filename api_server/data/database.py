@@ -16,12 +16,7 @@ from api_server.data.postgres import Connection, NoAnswer, committed, connect
 
 ANSWER_S = 4
 LOCK_S = 2
-HISTORY_S = 25  # without continuous aggregates history is read sample by sample
-# At once and process. With those that wait for their turn they leave two of its threads to
-# samples: whoever comes beyond is sent away.
-HISTORY_READS = 4
-HISTORY_WAITING = 2
-HISTORY_WAIT_S = 3
+HISTORY_S = 25  # until the rollups of a database that was just filled or converted are kept
 TRIES = 3
 OPTIONS = (
     # What we gave up waiting for ends soon after we hung up.
@@ -42,18 +37,12 @@ class DatabaseUnavailable(Exception):
         self.passing = passing  # worth a second try at once
 
 
-class Busy(Exception):
-    """Too much history is being read already."""
-
-
 class Store:
     """Access to the database for all threads of a process; connects on first use."""
 
     def __init__(self, url: str):
         self._url = url
         self._local = threading.local()
-        self._admitted = threading.BoundedSemaphore(HISTORY_READS + HISTORY_WAITING)
-        self._history = threading.BoundedSemaphore(HISTORY_READS)
 
     @contextmanager
     def connection(self, seconds: float = ANSWER_S) -> Iterator[Connection]:
@@ -109,25 +98,10 @@ class Store:
 
         return self.run(whole, seconds)
 
-    def read_history(self, work: Callable[[Any], Any]) -> Any:
-        """Like `run`, for what may take long; raises Busy as well."""
-        with _place(self._admitted, 0), _place(self._history, HISTORY_WAIT_S):
-            return self.run(work, HISTORY_S)
-
     def _drop(self) -> None:
         connection, self._local.connection = getattr(self._local, "connection", None), None
         if connection is not None:
             connection.close()
-
-
-@contextmanager
-def _place(places: threading.Semaphore, seconds: float) -> Iterator[None]:
-    if not places.acquire(timeout=seconds):
-        raise Busy
-    try:
-        yield
-    finally:
-        places.release()
 
 
 def _passing(error: psycopg2.Error, fresh: bool) -> bool:

@@ -30,11 +30,6 @@ class Frame:
     complete_only: bool = False  # leave out the buckets that are still running
 
     @property
-    def short(self) -> bool:
-        """Whether it is read in no time."""
-        return self.name in SHORT
-
-    @property
     def level(self) -> str:
         """The widest rollup that fits both into the buckets and into the frame."""
         return "day" if self.width == "month" and self.name in SHORT else self.width

@@ -41,7 +41,7 @@ def series() -> dict[str, Any]:
 
     store = current_app.extensions["store"]
     try:
-        buckets = store.run(work, HISTORY_S) if frame.short else store.read_history(work)
+        buckets = store.run(work, HISTORY_S)
     except frames.TooManyBuckets as error:
         abort_with(422, str(error))
     return {

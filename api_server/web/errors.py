@@ -1,17 +1,13 @@
 """Every answer that is not the one asked for: JSON with a `detail`, never a page, never an echo."""
 
-import logging
-import time
 from typing import Any, NoReturn
 
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from api_server.data.database import Busy, DatabaseUnavailable
-from edge_agent.shared import logs
+from api_server.data.database import DatabaseUnavailable
 
 RETRY_AFTER_S = "5"
-BUSY_LOG_S = 60  # a page that asks again and again must not fill the log
 TEXTS = {
     400: "The request is not valid HTTP.",
     404: "There is nothing at this path.",
@@ -42,7 +38,6 @@ def abort_with(status: int, detail: Any, **headers: str) -> NoReturn:
 def register(app: Flask) -> None:
     """Answer every error of the app with JSON."""
     app.response_class = Answer
-    quiet_until = 0.0
 
     @app.errorhandler(Abort)
     def known(error: Abort) -> Response:
@@ -55,15 +50,6 @@ def register(app: Flask) -> None:
     def no_database(error: DatabaseUnavailable) -> Response:
         app.logger.warning("database: %s", error, extra={"event": "database_unavailable"})
         detail = "The database gives no answer now; try again soon."
-        return known(Abort(503, detail, {"Retry-After": RETRY_AFTER_S}))
-
-    @app.errorhandler(Busy)
-    def too_many_readers(_error: Busy) -> Response:
-        nonlocal quiet_until
-        detail = "Much history is being read already; try again soon."
-        if time.monotonic() >= quiet_until:
-            quiet_until = time.monotonic() + BUSY_LOG_S
-            logs.event(app.logger, logging.WARNING, "busy", "too many read history at once")
         return known(Abort(503, detail, {"Retry-After": RETRY_AFTER_S}))
 
     @app.errorhandler(HTTPException)

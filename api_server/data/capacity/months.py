@@ -10,7 +10,7 @@ from api_server.config import Settings
 from api_server.data import agents
 from api_server.data.capacity import quarters
 from api_server.data.capacity.quarters import FLOOR_W, Peak, Quarter
-from api_server.data.database import Store
+from api_server.data.database import HISTORY_S, Store
 from edge_agent.shared.samples import parse_time
 
 MONTHS = 12
@@ -30,7 +30,7 @@ def month(
                 quarters.read_official(cursor, device_id, *bounds),
             )
 
-        listed, official = store.read_history(work)
+        listed, official = store.run(work, HISTORY_S)
     peak = quarters.highest(listed, now)
     register = quarters.highest_by_register(listed, now)
     billed = official or quarters.billed(None, listed, now)
@@ -64,7 +64,9 @@ def year(
     """The twelve months up to the one that begins on `until`, and their mean."""
     zone = settings.site_timezone
     firsts = back(until, MONTHS)
-    peaks = store.read_history(lambda cursor: read_peaks(cursor, settings, device_id, firsts, now))
+    peaks = store.run(
+        lambda cursor: read_peaks(cursor, settings, device_id, firsts, now), HISTORY_S
+    )
     listed = []
     for first in firsts:
         peak = peaks.get(first)
