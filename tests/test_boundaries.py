@@ -14,7 +14,6 @@ SHARED = {
     "edge_agent",
     "edge_agent.shared",
     "edge_agent.shared.samples",
-    "edge_agent.shared.decoding",
     "edge_agent.shared.environment",
     "edge_agent.shared.logs",
     "edge_agent.shared.alarms",

@@ -15,10 +15,10 @@ from api_server.data.cache import Cache
 from api_server.data.database import Store
 from api_server.data.samples import insert
 from api_server.web import bodies, shortcut
+from api_server.web.decoding import Problem, decode
 from api_server.web.errors import abort_with
 from api_server.web.metrics import Metrics
 from edge_agent.shared import logs
-from edge_agent.shared.decoding import Problem, decode
 from edge_agent.shared.samples import KINDS, P1, Kind
 
 blueprint = Blueprint("ingest", __name__)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from edge_agent.shared.decoding import time_span
+from api_server.web.decoding import time_span
 from edge_agent.shared.samples import KINDS, P1, TEXT, Field, Kind, parse_time, parse_times
 
 Columns = dict[str, list[Any]]

@@ -5,7 +5,7 @@ from time import process_time
 
 import pytest
 
-from edge_agent.shared.decoding import decode
+from api_server.web.decoding import decode
 from edge_agent.shared.samples import KINDS, parse_time
 from edge_agent.sources.sungrow.normalize import normalize
 from edge_agent.sources.sungrow.registers import LIVE, OPTIONAL

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from api_server.web.batches import readers
-from edge_agent.shared.decoding import decode
+from api_server.web.decoding import decode
 from edge_agent.shared.samples import KINDS, P1, Field, Kind, format_time
 from tests.support.client import INVERTER, Client
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from edge_agent.shared.decoding import decode
+from api_server.web.decoding import decode
 from edge_agent.shared.samples import KINDS, P1, SUNGROW, format_time, parse_time
 
 NOW = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)

@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from edge_agent.shared import decoding, samples
+from api_server.web import decoding
+from edge_agent.shared import samples
 from edge_agent.sources.p1.normalize import V1, V2, NoPower, PeakTime, meter_time, normalize
 
 BRUSSELS = ZoneInfo("Europe/Brussels")

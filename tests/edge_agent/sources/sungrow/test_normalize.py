@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from edge_agent.shared.decoding import decode
+from api_server.web.decoding import decode
 from edge_agent.shared.samples import SUNGROW
 from edge_agent.sources.sungrow.normalize import NoPower, normalize
 from edge_agent.sources.sungrow.reading import decode as decode_register
