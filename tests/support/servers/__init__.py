@@ -6,7 +6,7 @@ thread that lives as long as they should: that thread is the parent the kernel w
 """
 
 from tests.support.servers.citus import CitusCluster
-from tests.support.servers.postgres import Postgres
+from tests.support.servers.postgres import Postgres, Replica
 from tests.support.servers.process import (
     ROOT,
     Server,
@@ -28,6 +28,7 @@ __all__ = [
     "EdgeAgent",
     "Postgres",
     "Redis",
+    "Replica",
     "Server",
     "ServerFailed",
     "Simulator",

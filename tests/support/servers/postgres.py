@@ -191,6 +191,29 @@ class Postgres(Server):
             connection.close()
 
 
+class Replica(Postgres):
+    """A streaming replica of another cluster."""
+
+    def __init__(self, folder: Path | str, primary: Postgres) -> None:
+        super().__init__(folder)
+        self.primary, self.password = primary, primary.password
+
+    def make(self) -> None:
+        """Copy the files of the other."""
+        user = _user()
+        if user:
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+        source = ["-d", self.primary.url(user="postgres"), "-D", self.data]
+        command = [programs() / "pg_basebackup", *source, "--write-recovery-conf", "-c", "fast"]
+        run(["setpriv", *self.user_options(), *command, "--no-sync"], cwd="/")
+
+    def catch_up(self) -> None:
+        """Wait until it has all that the other has."""
+        [(end,)] = self.primary.query("SELECT pg_current_wal_insert_lsn()")
+        there = "SELECT 1 WHERE pg_last_wal_replay_lsn() >= %s"
+        wait_until(lambda: self.query(there, (end,)), 30, "the replica")
+
+
 def _password(file: Path) -> str:
     """The cluster's password, kept in its folder."""
     if not file.exists():
