@@ -63,7 +63,6 @@ def our_agent(pause_ms: int, uploads: bool) -> Callable[[], object]:
     """The agent's own parts, on a clock that lets one poll follow the other."""
     from edge_agent import config
     from edge_agent.clock import Clock
-    from edge_agent.health import Systemd
     from edge_agent.poller import Poller
     from edge_agent.shared import logs
     from edge_agent.sources.sungrow.link import Pace
@@ -77,7 +76,7 @@ def our_agent(pause_ms: int, uploads: bool) -> Callable[[], object]:
     spool = Spool(settings.spool_path)
     source = SungrowSource(settings, clock.reading_time, stop, Pace(gap_s=0))
     uploader = Uploader(settings, spool, report=lambda: poller.agent_report())
-    poller = Poller(settings, source, spool, clock, uploader, Systemd({}), stop, now=lambda: now)
+    poller = Poller(settings, source, spool, clock, uploader, stop, now=lambda: now)
 
     def poll() -> None:
         nonlocal now, polls

@@ -56,9 +56,7 @@ class Agent:
         self._uploader = Uploader(
             settings, spool, report=self._report, on_server_time=clock.on_server_time
         )
-        self._poller = Poller(
-            settings, self._source, spool, clock, self._uploader, systemd, self.stop
-        )
+        self._poller = Poller(settings, self._source, spool, clock, self._uploader, self.stop)
         self._poll = Loop("poll", self._poller.tick, self.stop, pass_s=pass_s)
         self._upload = Loop("upload", self._uploader.tick, self.stop, self._upload_rest, pass_s)
 
@@ -72,6 +70,7 @@ class Agent:
             while not interrupted(CHECK_S):
                 loops.check(threads)
                 self._systemd.alive()
+                self._systemd.status(self._poller.status)
         finally:
             self._shut_down()
 

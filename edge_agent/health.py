@@ -15,8 +15,6 @@ from edge_agent.left_behind import LeftBehind
 from edge_agent.shared import logs
 from edge_agent.shared.samples import format_time
 
-STATUS_EVERY_S = 5.0
-
 log = logging.getLogger(__name__)
 
 REPORTED = (
@@ -87,7 +85,6 @@ class Systemd:
         self._address = environ.get("NOTIFY_SOCKET", "")
         if self._address.startswith("@"):
             self._address = "\0" + self._address[1:]  # an abstract socket
-        self._status_at = float("-inf")
         self.watchdog_s = 0.0
         if environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
             self.watchdog_s = int(environ.get("WATCHDOG_USEC") or 0) / 1e6
@@ -102,10 +99,7 @@ class Systemd:
             self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
-        """The line that `systemctl status` shows; not every poll is worth waking systemd for."""
-        if monotonic() - self._status_at < STATUS_EVERY_S:
-            return
-        self._status_at = monotonic()
+        """The line that `systemctl status` shows."""
         self._send("STATUS=" + " ".join(text.split()))  # a second line would be a second word
 
     def stopping(self) -> None:

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from edge_agent.clock import NEVER_TAKEN, TICK, Clock
-from edge_agent.health import HealthFile, Systemd
+from edge_agent.health import HealthFile
 from edge_agent.shared import logs
 from edge_agent.shared.loops import Fatal
 from edge_agent.shared.samples import format_time
@@ -68,16 +68,15 @@ class Poller:
         spool: Spool,
         clock: Clock,
         uploader: Uploader,
-        systemd: Systemd,
         stop: Event,
         now: Callable[[], float] = monotonic,
     ):
         self.error: str | None = None
+        self.status = "starting"  # for systemd
         self._source = source
         self._spool = spool
         self._clock = clock
         self._uploader = uploader
-        self._systemd = systemd
         self._stop = stop
         self._health = HealthFile(settings)
         self._now = now
@@ -100,12 +99,12 @@ class Poller:
         return self._schedule.wait_s(self._now())
 
     def report(self) -> None:
-        """Write the health file and tell systemd."""
+        """Write the health file and the line of the status."""
         values = self._values()
         self._health.write(values)
         polled, error = values["last_poll_ts"] or "none", values["last_error"]
         said = f"{values['spool_count']} samples in the spool; last poll {polled}"
-        self._systemd.status(f"{said}; {error}" if error else said)
+        self.status = f"{said}; {error}" if error else said
 
     def agent_report(self) -> dict[str, Any]:
         """What the server is told of this agent; may be called from another thread."""

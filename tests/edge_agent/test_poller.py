@@ -10,7 +10,6 @@ from threading import Event
 import pytest
 
 from edge_agent.clock import Clock, ReadingTime
-from edge_agent.health import Systemd
 from edge_agent.poller import Poller, Schedule
 from edge_agent.shared.loops import Fatal
 from edge_agent.shared.samples import parse_time
@@ -111,7 +110,6 @@ class Bench:
             self.spool,
             self.clock,
             self.uploader,
-            Systemd({}),
             self.stop,
             now=lambda: self.now,
         )

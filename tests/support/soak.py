@@ -16,7 +16,6 @@ from time import monotonic
 
 from edge_agent import config
 from edge_agent.clock import Clock
-from edge_agent.health import Systemd
 from edge_agent.poller import Poller
 from edge_agent.shared import logs
 from edge_agent.shared.loops import Loop
@@ -41,7 +40,7 @@ def main() -> None:
     )
     source = open_source(settings, clock.reading_time, stop)
     uploader = Uploader(settings, spool)
-    poller = Poller(settings, source, spool, clock, uploader, Systemd({}), stop, now=lambda: now)
+    poller = Poller(settings, source, spool, clock, uploader, stop, now=lambda: now)
     upload = Loop("upload", uploader.tick, stop)
     upload.start()
     for poll in range(1, polls + 1):
