@@ -1,26 +1,36 @@
-"""One paced Modbus connection to the dongle.
+"""One paced Modbus connection to the dongle; pymodbus, and its errors, end here.
 
 A WiNet-S bears one client that asks one thing at a time, with pauses. So there is one request in
 flight, INTER_REGISTER_DELAY_MS of quiet after each reply, and a gap between the first requests of
 two polls. All are counted from the reply, which is never before the dongle has seen the request.
 Anything but a sound reply ends the connection, because a later reply could not be matched to its
-request.
+request. One flaw is repaired: some WiNet-S say length 2 instead of 3 in exception replies.
 """
 
+import logging
+import select
 import socket
 from dataclasses import dataclass
 from threading import Event
 from time import monotonic, sleep
 
-from edge_agent.sources.sungrow.modbus import (
-    STOP_CHECK_S,
-    Client,
-    ClosedByPeer,
-    InvalidReply,
-    NoReply,
-    Refused,
-    Stopping,
-)
+from pymodbus.client import ModbusTcpClient
+from pymodbus.exceptions import ConnectionException, ModbusException
+
+STOP_CHECK_S = 0.2
+
+_READ = 4  # function code: input registers
+_EXCEPTIONS = {
+    1: "illegal function",
+    2: "illegal address",
+    3: "illegal value",
+    4: "device failure",
+    5: "acknowledged, not done yet",
+    6: "device busy",
+    8: "memory parity error",
+    10: "gateway path unavailable",
+    11: "no answer behind the dongle, is SUNGROW_SLAVE_ID right?",
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,19 @@ class ConnectionLost(Exception):
         self.hurried = hurried
 
 
+class Refused(Exception):
+    """The inverter answered with an exception code instead of words."""
+
+    def __init__(self, code: int):
+        meaning = _EXCEPTIONS.get(code)
+        super().__init__(f"exception {code}" + (f", {meaning}" if meaning else ""))
+        self.code = code
+
+
+class Stopping(Exception):
+    """The agent stops; nothing more is asked."""
+
+
 class Link:
     """A connection to one unit, opened when a poll begins without one."""
 
@@ -57,12 +80,13 @@ class Link:
         self._delay_s = delay_s
         self._stop = stop
         self._pace = pace
-        self._client: Client | None = None
+        self._client: _Client | None = None
         self._quiet_until = 0.0
         self._next_poll = 0.0
         self._first = True
         self._answered = False  # anything in this poll
         self._time_left_s = 0.0
+        logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # we say it once, in our words
 
     @property
     def connected(self) -> bool:
@@ -87,12 +111,11 @@ class Link:
         self._pause_until(self._quiet_until)
         began, hurried = monotonic(), self._time_left_s < self._pace.request_s
         try:
-            within_s = min(self._time_left_s, self._pace.request_s)
-            words = self._client.words(self._unit, start, count, within_s)
+            words = self._client.words(start, count, self._unit, self._time_left_s)
         except Refused:
             self._answered = True
             raise
-        except (NoReply, ClosedByPeer, InvalidReply, OSError) as error:
+        except (NoReply, ClosedByPeer, InvalidReply, OSError, ModbusException) as error:
             self.close()
             self._first = True  # the next poll needs its gap from here
             text = f"{self.where} {_complaint(error, f'{count} words at {start}')}"
@@ -120,13 +143,13 @@ class Link:
             self._client.close()
             self._client = None
 
-    def _connect(self) -> Client:
+    def _connect(self) -> "_Client":
         try:
             connected = socket.create_connection(self._address, timeout=self._pace.request_s)
         except (OSError, UnicodeError) as error:
             self._next_poll = monotonic() + self._pace.gap_s
             raise ConnectionLost(f"{self.where} {_unreachable(error)}") from error
-        return Client(connected, self._stop)
+        return _Client(connected, self._stop, self._pace.request_s)
 
     def _pause_until(self, moment: float) -> None:
         while (left := moment - monotonic()) > 0 and not self._stop.is_set():
@@ -138,13 +161,94 @@ class Link:
             raise Stopping("the agent stops")
 
 
+class NoReply(Exception):
+    """No reply in time."""
+
+
+class ClosedByPeer(Exception):
+    """The other side hung up."""
+
+
+class InvalidReply(Exception):
+    """Bytes that are no reply to what was asked."""
+
+
+class _Client(ModbusTcpClient):
+    """pymodbus on a connection that is made for it, with its waits bounded by the wall clock.
+
+    By itself it would repeat requests and connect anew in the middle of a poll, skip replies to
+    other requests, and wait for as long as single bytes drip in.
+    """
+
+    def __init__(self, connected: socket.socket, stop: Event, request_s: float):
+        super().__init__("", timeout=request_s, retries=0, trace_packet=self._check)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected.setblocking(False)
+        self.socket = connected
+        self._readable = select.poll()
+        self._readable.register(connected, select.POLLIN)
+        self._stop = stop
+        self._request_s = request_s
+        self._deadline = 0.0
+        self._reply = b""  # the head of a reply with words
+        self._reply_length = 0
+        self._exceptions: tuple[bytes, ...] = ()  # heads of exception replies
+
+    def words(self, start: int, count: int, unit: int, within_s: float) -> list[int]:
+        """Read once; raises Refused, or what `Link.read` turns into ConnectionLost."""
+        self._deadline = monotonic() + min(within_s, self._request_s)
+        reply = self.read_input_registers(start, count=count, device_id=unit)
+        if reply.isError():
+            raise Refused(reply.exception_code)
+        if len(reply.registers) != count:
+            raise InvalidReply
+        return reply.registers
+
+    def connect(self) -> bool:
+        """Never, if the connection is gone: the dongle needs a pause first."""
+        return self.connected
+
+    def recv(self, size: int | None) -> bytes:
+        """The next bytes, until the deadline."""
+        while not self._stop.is_set():
+            left = self._deadline - monotonic()
+            if left <= 0:
+                raise NoReply
+            if self._readable.poll(min(left, STOP_CHECK_S) * 1000):
+                data = self.socket.recv(4096)
+                if not data:
+                    raise ClosedByPeer
+                return data
+        raise Stopping("the agent stops")
+
+    def _check(self, sending: bool, data: bytes) -> bytes:
+        """Let a packet pass; what comes must be the beginning of a reply to what was sent."""
+        if sending:
+            size = int.from_bytes(data[10:12], "big") * 2
+            self._reply = data[:4] + (size + 3).to_bytes(2, "big") + data[6:8] + bytes([size])
+            self._reply_length = len(self._reply) + size
+            ends = bytes([data[6], _READ | 0x80])
+            self._exceptions = (data[:4] + b"\0\3" + ends, data[:4] + b"\0\2" + ends)
+        elif any(_begins(data, head, len(head) + 1) for head in self._exceptions):
+            if len(data) >= 6:
+                return data[:4] + b"\0\3" + data[6:]
+        elif not _begins(data, self._reply, self._reply_length):
+            raise InvalidReply
+        return data
+
+
+def _begins(data: bytes, head: bytes, length: int) -> bool:
+    """Whether data is the beginning of a packet with this head and length, or all of it."""
+    return len(data) <= length and (data.startswith(head) or head.startswith(data))
+
+
 def _complaint(error: Exception, asked: str) -> str:
     match error:
         case NoReply():
             return f"does not answer {asked} in time (timeout)"
-        case ClosedByPeer() | ConnectionError():
+        case ClosedByPeer() | ConnectionError() | ConnectionException():
             return f"closed the connection when asked for {asked}"
-        case InvalidReply():
+        case InvalidReply() | ModbusException():
             return f"sent something that is no reply to what was asked ({asked})"
     return f"is lost at {asked}: {error}"
 

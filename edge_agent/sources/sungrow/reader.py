@@ -10,8 +10,14 @@ from typing import Any
 from edge_agent.clock import ReadingTime
 from edge_agent.shared import logs
 from edge_agent.sources import RetryWaits, Sample, SourceError
-from edge_agent.sources.sungrow.link import NORMAL, ConnectionLost, Link, Pace
-from edge_agent.sources.sungrow.modbus import Refused, Stopping
+from edge_agent.sources.sungrow.link import (
+    NORMAL,
+    ConnectionLost,
+    Link,
+    Pace,
+    Refused,
+    Stopping,
+)
 from edge_agent.sources.sungrow.normalize import NoPower, Normalized, normalize
 from edge_agent.sources.sungrow.registers import (
     FALLBACKS,

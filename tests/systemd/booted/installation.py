@@ -12,7 +12,6 @@ COPIED = ("edge_agent", "api_server", "sql", "systemd", "tests")
 CHECKOUT = "/root/sunspool"
 SCRIPTS = f"{CHECKOUT}/tests/systemd/booted"
 PYTHON = "/opt/sunspool/edge/current/venv/bin/python"
-SIMULATORS = "/root/simulators"  # a virtual environment for them
 SECRETS = "/etc/sunspool/credentials"
 HOST = "sunspool.test"
 CA = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
@@ -50,9 +49,6 @@ class Installation:
 
     def start_devices(self) -> None:
         """An inverter and a meter of one house, for the agents to read."""
-        needs = f"$(grep pymodbus {CHECKOUT}/requirements-dev.txt)"
-        make = f'python3 -m venv {SIMULATORS} && {SIMULATORS}/bin/pip install -q "{needs}"'
-        self.ask(f"[ -e {SIMULATORS} ] || {{ {make}; }}", 300)
         self.start_device("inverter", "inverter", "--port 15020")
         self.start_device("meter", "meter", "--port 15080 --api v1 --folder /tmp")
 
@@ -60,7 +56,7 @@ class Installation:
         """A simulated device, as the unit test-NAME."""
         self.ask(
             f"systemd-run --quiet --collect --unit=test-{name} -p WorkingDirectory={CHECKOUT}"
-            f" {SIMULATORS}/bin/python -m tests.simulators.{simulator} {options}"
+            f" {PYTHON} -m tests.simulators.{simulator} {options}"
         )
 
     def install_api(self, options: str = "", **keywords) -> str:
@@ -131,9 +127,7 @@ class Installation:
         places = "/etc /opt /usr/local /usr/lib/systemd /var/lib/sunspool-api /run/sunspool"
         pids = "caddy redis-server sunspool-api 'postgresql@*' 'sunspool-edge@*'"
         return self.ask(
-            # Metrics are counted in files while the API runs.
-            f"find {places} -path '*/metrics/*' -prune -o"
-            " -printf '%p %m %u:%g %s %T@ %l\\n' | sort; dpkg-query -W;"
+            f"find {places} -printf '%p %m %u:%g %s %T@ %l\\n' | sort; dpkg-query -W;"
             f" getent passwd; systemctl show --property=MainPID {pids};"
             " systemctl list-unit-files 'sunspool*'"
         ).splitlines()

@@ -1,5 +1,6 @@
 """The connection to the dongle: what breaks it, what is said of it, how long it is left."""
 
+import logging
 import socket
 import threading
 from time import monotonic, sleep
@@ -12,6 +13,14 @@ from tests.support.servers import free_port
 from tests.support.sungrow import NOON, expected, failure, inverter, source
 
 SAMPLE = expected(NOON)
+
+
+@pytest.fixture(autouse=True)
+def _no_words_of_pymodbus(caplog):
+    """Whatever happens is told once, by us."""
+    caplog.set_level(logging.DEBUG)
+    yield
+    assert not [record for record in caplog.records if record.name.startswith("pymodbus")]
 
 
 def test_after_each_loss_the_waits_grow_and_start_anew_after_a_good_poll():
