@@ -26,6 +26,7 @@ limit_request_fields = 64
 forwarder_headers = ""  # no client moves the paths with a SCRIPT_NAME header
 worker_tmp_dir = "/dev/shm"  # noqa: S108 - its heartbeat file must not touch a disk
 control_socket_disable = True
+logger_class = "api_server.web.worker.Logger"
 proc_name = "sunspool-api"
 logconfig_dict = {
     "version": 1,

@@ -64,7 +64,9 @@ class Cache:
 
     def forget(self, device_id: str, *more: str) -> None:
         """Drop what is cached of a device, and more keys: it has newer samples."""
-        self._ask(lambda server: server.delete(_key(device_id), quarter_key(device_id), *more))
+        self._ask(
+            lambda server: _call(server, "DEL", _key(device_id), quarter_key(device_id), *more)
+        )
 
     def recall(self, key: str) -> bytes | None:
         """What was kept under a key."""
@@ -91,7 +93,7 @@ class Cache:
 
     def count(self, key: str, seconds: int) -> int:
         """One more of something; how many there were. 0 when Redis can not say."""
-        return self._ask(lambda server: int(server.eval(COUNT, 1, key, seconds))) or 0
+        return self._ask(lambda server: int(_call(server, "EVAL", COUNT, 1, key, seconds))) or 0
 
     def state(self) -> str:
         """`ok`, `down`, or `read-only` for a Redis that answers and refuses to keep anything
@@ -133,6 +135,17 @@ class Cache:
                 single_connection_client=True,
             )
         return self._local.server
+
+
+def _call(server: redis.Redis, *command: Any) -> Any:
+    """A command of every ingest; the client's own way to run one takes half as long again."""
+    connection = server.connection
+
+    def call() -> Any:
+        connection.send_command(*command)
+        return connection.read_response()
+
+    return connection.retry.call_with_retry(call, lambda _error: connection.disconnect())
 
 
 def quarter_key(device_id: str) -> str:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from ssl import SSLError
 from typing import Any
 
+from gunicorn import glogging
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
@@ -23,6 +24,12 @@ STATUSES = {
 }
 
 log = logging.getLogger(__name__)
+
+
+class Logger(glogging.Logger):
+    """gunicorn's, without the access log, which would be made for every request and thrown away."""
+
+    access_log_enabled = False
 
 
 class Worker(ThreadWorker):

@@ -12,6 +12,7 @@ from typing import Any
 
 from edge_agent.shared.environment import MASK
 
+_encode = json.JSONEncoder(default=str).encode  # made once: it takes longer than a line
 SHORTEST_MASKED = 6  # a shorter secret would mask ordinary words as well
 
 
@@ -42,7 +43,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return self.masked(json.dumps(line, default=str))
+        return self.masked(_encode(line))
 
     def masked(self, text: str) -> str:
         """The text without any secret, as it is or as JSON has it."""
