@@ -124,6 +124,8 @@ class History:
         return self._cursor.fetchall()
 
     def _of_fitted(self, values: Sequence[float | None]) -> Values:
+        if len(self.fitted) == len(values):  # as usual
+            return tuple(values)
         return tuple(values[one] for one in self.fitted)
 
     def _read_hours(self, first: date, last: date) -> list[Hour]:
@@ -144,8 +146,7 @@ class History:
         days = []
         for day, pv_kwh, *values in rows:
             kwh, top_w = self._of_fitted(values[:2]), self._of_fitted(values[2:])
-            known = [hour.kwh for hour in exact[day] if None not in hour.power_w]
-            if known:
+            if known := [hour.kwh for hour in exact.get(day, ()) if None not in hour.power_w]:
                 pv_kwh = sum(hour.pv_kwh for hour in exact[day])
                 kwh = tuple(map(sum, zip(*known, strict=True)))
             days.append(Day(day, day < running, pv_kwh, kwh, top_w, shares(kwh)))

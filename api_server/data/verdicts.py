@@ -73,8 +73,8 @@ class Quarter(NamedTuple):
 def shares(values: Values) -> Values:
     """Each string's part of all, in percent; None where one is not known, or none gives."""
     if None in values or (total := sum(values)) <= 0:
-        return tuple(None for _ in values)
-    return tuple(100 * value / total for value in values)
+        return (None,) * len(values)
+    return tuple([100 * value / total for value in values])
 
 
 def share(values: Values, string: int) -> float | None:
