@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 
 from tests.simulators.homewizard import MeterSimulator
-from tests.simulators.ingest_server import ACCEPT, IngestServer, Reply
+from tests.simulators.ingest_server import ACCEPT, IngestServer, Reply, refuse_named
 from tests.support.agent import CountingMeter, left_spool, p1_environ, reading
 from tests.support.servers import EdgeAgent, wait_until
 
@@ -68,9 +68,7 @@ def test_no_accepted_reading_is_lost_or_doubled(tmp_path, tls, ca, kills):
             time.sleep(dice.uniform(0.3, 2.2))
             agent.kill()
             last_before_kill.add(meter.measure.served)
-        server.rule = lambda request: (
-            Reply(400, b"no") if any(map(is_bad, request.samples)) else ACCEPT
-        )
+        server.rule = refuse_named(is_bad)
         agent.health_file.unlink(missing_ok=True)
         agent.launch()
         wait_until(lambda: agent.health().get("spool_count", 9) <= 1, 60, "the spool to drain")
