@@ -11,6 +11,7 @@ import psycopg2
 
 from api_server import config
 from api_server.data import periods, refresh, retention
+from api_server.data.capacity import kept
 from api_server.migrations import history, migrate
 from edge_agent.shared import logs
 from edge_agent.shared.environment import InvalidSettings
@@ -40,8 +41,11 @@ def main(arguments: list[str]) -> int:
                     f"the database lacks {', '.join(behind)}: run `{history.COMMAND}`"
                 )
             if options.since:
-                refresh.forget(connection, periods.midnight(options.since, settings.site_timezone))
+                since = periods.midnight(options.since, settings.site_timezone)
+                refresh.forget(connection, since)
+                kept.forget(connection, since)
             refresh.refresh(connection)
+            kept.keep(connection, settings.site_timezone)
             if settings.keep_samples_days is not None:
                 retention.drop(connection, settings.keep_samples_days, settings.site_timezone)
     except (InvalidSettings, history.SchemaProblem, psycopg2.Error) as error:

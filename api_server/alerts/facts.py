@@ -11,6 +11,7 @@ from api_server.config import Settings
 from api_server.data import alerts, battery, capacity, samples, strings
 from api_server.data.agents import Agents
 from api_server.data.cache import Cache
+from api_server.data.capacity import Meter
 from api_server.data.database import DatabaseUnavailable, Store
 from api_server.devices import Device
 from edge_agent.shared import logs
@@ -99,9 +100,8 @@ class Gatherer:
                 return facts
             start = alert.detail["quarter_start"]
             first = datetime.fromisoformat(start).astimezone(self.settings.site_timezone).date()
-            month = capacity.month(
-                self.store, self.settings, facts.device_id, first.replace(day=1), now
-            )
+            meter = Meter(self.store, self.cache, self.settings, facts.device_id, now)
+            month = capacity.month(meter, first.replace(day=1))
             return replace(facts, became_w=_became_w(month["peaks"], start))
         running = capacity.now(self.store, self.cache, self.settings, facts.device_id, now)
         return replace(facts, running=running)

@@ -1,16 +1,16 @@
 """What months of electricity cost: their energies and peaks, met with dated rates."""
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from itertools import chain
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
-from api_server.config import Settings
 from api_server.data import rollups
-from api_server.data.capacity import months
-from api_server.data.database import HISTORY_S, Store
+from api_server.data.capacity import Meter, months
+from api_server.data.database import HISTORY_S
 from api_server.data.periods import EARLIEST_YEAR, LATEST_YEAR, after, floor, midnight
 from api_server.tariffs import files
 from api_server.tariffs.bill import Bill, Month, Stretch, bill, cents
@@ -40,10 +40,9 @@ class Rates(NamedTuple):
         return {day for schedule in schedules for day in schedule.changes()}
 
 
-def answer(
-    store: Store, settings: Settings, device_id: str, frame: str, day: date | None, now: datetime
-) -> dict[str, Any]:
+def answer(meter: Meter, frame: str, day: date | None) -> dict[str, Any]:
     """The cost of the month or the year that a day lies in, None for today; up to now."""
+    settings, now = meter.settings, meter.now
     rates = Rates(
         files.grid(settings.grid_area) if settings.grid_area else None,
         settings.tariff_file or files.no_contract(),
@@ -52,14 +51,11 @@ def answer(
     firsts = _months(frame, day or today, today)
     made: list[tuple[date, Month]] = []
     if firsts:
-        made = store.run(
-            lambda cursor: _read(cursor, settings, device_id, firsts, rates.changes(), now),
-            HISTORY_S,
-        )
+        made = _read(meter, firsts, rates.changes())
     bills = [bill(used, *rates) for _, used in made]
     totals = [one.total for one in bills]
     return {
-        "device_id": device_id,
+        "device_id": meter.device_id,
         "currency": "EUR",
         "vat_included": True,
         "months": [
@@ -85,22 +81,16 @@ def _months(frame: str, day: date, today: date) -> list[date]:
     return found
 
 
-def _read(
-    cursor: Any,
-    settings: Settings,
-    device_id: str,
-    firsts: list[date],
-    changes: set[date],
-    now: datetime,
-) -> list[tuple[date, Month]]:
+def _read(meter: Meter, firsts: list[date], changes: set[date]) -> list[tuple[date, Month]]:
     """What each month has used, cut where a rate changes."""
     parts = {first: split(first, after(first, "month"), changes) for first in firsts}
-    stretches = {
-        stretch.first: stretch
-        for stretch in _stretches(cursor, settings, device_id, list(chain(*parts.values())))
-    }
+    cuts = list(chain(*parts.values()))
+    read = meter.store.run(
+        lambda cursor: _stretches(cursor, meter.zone, meter.device_id, cuts), HISTORY_S
+    )
+    stretches = {stretch.first: stretch for stretch in read}
     needed = months.back(firsts[0], months.MONTHS)[:-1] + firsts
-    peaks = months.read_peaks(cursor, settings, device_id, needed, now)
+    peaks = meter.peaks(needed)
     return [
         (
             first,
@@ -114,9 +104,8 @@ def _read(
 
 
 def _stretches(
-    cursor: Any, settings: Settings, device_id: str, parts: list[tuple[date, date]]
+    cursor: Any, zone: ZoneInfo, device_id: str, parts: list[tuple[date, date]]
 ) -> list[Stretch]:
-    zone = settings.site_timezone
     days = [parts[0][0], *(end for _, end in parts)]
     edges = [midnight(day, zone) for day in days]
     width = "month" if all(day.day == 1 for day in days) else "day"

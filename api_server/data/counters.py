@@ -5,7 +5,7 @@ is. While the first reading of a span follows the base, nothing more is needed. 
 the parts of the span are read, down to its single readings.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -69,6 +69,7 @@ class Line:
     def __init__(self) -> None:
         self.times: list[datetime] = []
         self.kwh: list[float] = []
+        self.believed_at: datetime | None = None  # the reading that last made it go on elsewhere
 
     def add(self, time: datetime, kwh: float) -> None:
         """Go on to a point."""
@@ -80,6 +81,21 @@ class Line:
         if not self.times or end <= self.times[0] or start > self.times[-1]:
             return None
         return max(0.0, round(self._at(end) - self._at(start), 6))
+
+    def settled(self, end: datetime) -> datetime | None:
+        """The reading after which no other changes it up to `end`; None if one still may."""
+        after = bisect_left(self.times, end)
+        if after == len(self.times):
+            return None
+        return max(self.times[after], self.believed_at or self.times[after])
+
+    def near(self, time: datetime, within: timedelta) -> float | None:
+        """What it reads at a time; None unless one of its points lies within so long of it."""
+        after = bisect_right(self.times, time)
+        for point in self.times[max(after - 1, 0) : after + 1]:
+            if -within <= point - time <= within:
+                return self._at(time)
+        return None
 
     def _at(self, time: datetime) -> float:
         after = bisect_right(self.times, time)
@@ -169,5 +185,6 @@ class Fold:
         risen = self.line.kwh[-1] + (first if begun_anew else 0.0)
         for time, kwh in candidate.points:
             self.line.add(time, risen + kwh - first)
+        self.line.believed_at = candidate.last[0]
         self._base = candidate.last
         self._candidate = None

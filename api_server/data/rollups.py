@@ -7,14 +7,15 @@ its first reading ever, in the widest rollups that there are, to the first one a
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cache, partial
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from api_server.data.counters import Fold, Line, Rule, Span
 from api_server.data.periods import QUARTER, after, floor, midnight
-from edge_agent.shared.samples import KINDS, Kind
+from api_server.data.rollup_query import fields_of, query_of
+from edge_agent.shared.samples import Kind
 
 RESOLUTION = timedelta(microseconds=1)
 EVER = datetime.min.replace(tzinfo=UTC)
@@ -48,21 +49,6 @@ class Stretch(NamedTuple):
     end: datetime
 
 
-_QUERY = """
-SELECT number, sample_count, {order}, {fields} FROM (
-    SELECT number, sum(sample_count)::bigint AS sample_count, {gauges}, {sums} FROM (
-        SELECT width_bucket(bucket, %(edges)s::timestamptz[]) AS number, bucket, sample_count,
-            {weighed}, {counters}
-        FROM {kind}_read_{level}(%(device)s, %(since)s, %(until)s)
-        {around}
-    ) AS part GROUP BY number
-) AS joined ORDER BY number
-"""
-# Only what they know of the counters.
-_AROUND = """
-UNION ALL SELECT {number}, bucket, 0, {no_weighed}, {counters}
-FROM {kind}_read_{level}(%(device)s, %(start{number})s, %(end{number})s)
-"""
 _FIRST = "SELECT min(bucket) FROM {kind}_read_{level}(%s, %s, %s)"
 
 
@@ -86,7 +72,7 @@ def read(
     energies = kind.rollup.energies if energies is None else energies
     history = _History(cursor, kind, device_id, zone, tuple(energies.values()))
     rows = history.read(edges, LEVELS[width])
-    lines = dict(zip(energies, history.lines(rows, edges[-1]), strict=True))
+    lines = dict(zip(energies, history.lines(history.spans(rows), edges[-1]), strict=True))
     found = {number: row for number, _, row in rows}
     nothing = (0, *(None for _ in order))
     buckets = []
@@ -106,14 +92,19 @@ def follow(
     end: datetime,
     zone: ZoneInfo,
     counter: str,
-) -> Line:
-    """A counter quarter by quarter from start to end; before and after, only what is next to it.
+    gauges: tuple[str, ...] = (),
+) -> tuple[list[tuple], Line]:
+    """The quarters between two local midnights, as their start and gauges, and a counter through
+    them; of the time before and after, only what is next to it.
 
-    Its points are the first and the last reading of each quarter.
+    Points of the line are the first and the last reading of each quarter.
     """
     history = _History(cursor, kind, device_id, zone, (counter,))
-    [line] = history.lines(history.read([start, end], "quarter_hourly"), end, by_part=True)
-    return line
+    quarters, parts = history.quarters(start, end, gauges)
+    around = history.read([start, end], "quarter_hourly", inside=False)
+    before, after = ([row for row in around if (row[0] < 0) == early] for early in (True, False))
+    [line] = history.lines(history.spans(before) + parts + history.spans(after), end)
+    return quarters, line
 
 
 def find_needed(cursor: Any, kind: Kind, device_id: str, zone: ZoneInfo) -> list[datetime]:
@@ -156,14 +147,17 @@ class _History:
         self.counters = counters
         self._parts: dict[Stretch, list[list[Span | None]]] = {}
 
-    def read(self, edges: list[datetime], level: str) -> list[tuple[int, Stretch, tuple]]:
-        """The joined rows of a range by number, from 1, and of all that is around it."""
+    def read(
+        self, edges: list[datetime], level: str, inside: bool = True
+    ) -> list[tuple[int, Stretch, tuple]]:
+        """The joined rows of a range by number, from 1, and of all that is around it; or these."""
         around = self._around(edges, level)
-        values = {"device": self.device_id, "edges": edges, "since": edges[0], "until": edges[-1]}
+        values = {"device": self.device_id, "edges": edges, "since": edges[0]}
+        values["until"] = edges[-1] if inside else edges[0]
         for number, stretch in around.items():
             values |= {f"start{number}": stretch.start, f"end{number}": stretch.end}
         levels = tuple((number, stretch.level) for number, stretch in around.items())
-        query = _query(self.kind.name, level, self.counters, levels)
+        query = query_of(self.kind.name, level, self.counters, levels)
         self.cursor.execute(query, values)
         spans = dict(enumerate((Stretch(level, *span) for span in pairwise(edges)), 1)) | around
         return [(number, spans[number], row) for number, *row in self.cursor.fetchall()]
@@ -181,18 +175,25 @@ class _History:
         }
         return {number: part for number, part in parts.items() if part.start < part.end}
 
-    def lines(
-        self, rows: list[tuple[int, Stretch, tuple]], until: datetime, by_part: bool = False
-    ) -> Iterator[Line]:
-        """Each counter followed through the rows, to its first reading that is not before.
+    def quarters(
+        self, start: datetime, end: datetime, gauges: tuple[str, ...]
+    ) -> tuple[list[tuple], list[list[Span | None]]]:
+        """The quarters of a range: start and gauges of each, and the spans of its counters."""
+        names = ", ".join(("bucket", *gauges, *map(fields_of, self.counters)))
+        table = f"{self.kind.name}_read_quarter_hourly(%s, %s, %s)"
+        query = f"SELECT {names} FROM {table} ORDER BY bucket"  # noqa: S608
+        self.cursor.execute(query, (self.device_id, start, end))
+        rows, own = self.cursor.fetchall(), 1 + len(gauges)
+        spans = [_spans(row[own:], self._part("quarter_hourly", row[0])) for row in rows]
+        return [row[:own] for row in rows], spans
 
-        `by_part` takes the rows that a range is made of one by one.
-        """
+    def spans(self, rows: list[tuple[int, Stretch, tuple]]) -> list[list[Span | None]]:
+        """What joined rows tell of the counters."""
         first = 1 + len(self.kind.rollup.order)
-        spans: list[list[Span | None]] = []
-        for number, stretch, row in rows:
-            parts = self.parts(stretch) if by_part and number == 1 else None
-            spans += parts or [_spans(row[first:], stretch)]
+        return [_spans(row[first:], stretch) for _, stretch, row in rows]
+
+    def lines(self, spans: list[list[Span | None]], until: datetime) -> Iterator[Line]:
+        """Each counter followed through the spans, to its first reading that is not before."""
         rule = Rule(self.kind.max_power_w, self.kind.counter_step_kwh)
         for index in range(len(self.counters)):
             fold = Fold(rule, partial(self._parts_of, index))
@@ -221,7 +222,7 @@ class _History:
         """The rows of a stretch one by one, as a span of each counter."""
         if stretch not in self._parts:
             table = f"{self.kind.name}_read_{stretch.level}(%(device)s, %(start)s, %(end)s)"
-            columns = ", ".join(map(_fields, self.counters))
+            columns = ", ".join(map(fields_of, self.counters))
             query = f"SELECT bucket, {columns} FROM {table} ORDER BY bucket"  # noqa: S608
             if stretch.level == "samples":
                 query = self._samples_query()
@@ -258,41 +259,3 @@ def _spans(values: Iterable[Any], parts: Stretch | None) -> list[Span | None]:
     values = list(values)
     groups = (values[at : at + 5] for at in range(0, len(values), 5))
     return [Span(*group, parts) if group[0] is not None else None for group in groups]
-
-
-def _fields(counter: str) -> str:
-    fields = ("first_kwh", "first_ts", "last_kwh", "last_ts", "state")
-    return ", ".join(f"({counter}).{field}" for field in fields)
-
-
-@cache
-def _query(
-    kind_name: str, level: str, counters: tuple[str, ...], around: tuple[tuple[int, str], ...]
-) -> str:
-    """The SQL of a range and of the parts around it, given by number and level."""
-    kind = KINDS[kind_name]
-    rollup = kind.rollup
-    rule = f"{kind.max_power_w}, {kind.counter_step_kwh}"
-    weighed = [*rollup.order, *sorted(set(rollup.averages.values()) - {"sample_count"})]
-    gauges = [
-        f"sum({name} * {weight}) / nullif(sum({weight}), 0) AS {name}"
-        for name, weight in rollup.averages.items()
-    ]
-    gauges += [f"max({name}) AS {name}" for name in rollup.maxima]
-    names = {
-        "kind": kind.name,
-        "weighed": ", ".join(weighed),
-        "no_weighed": ", ".join("NULL" for _ in weighed),
-        "counters": ", ".join(counters),
-    }
-    return _QUERY.format(
-        **names,
-        level=level,
-        around="".join(
-            _AROUND.format(**names, number=number, level=other) for number, other in around
-        ),
-        gauges=", ".join(gauges),
-        sums=", ".join(f"counter_sum({one}, {rule} ORDER BY bucket) AS {one}" for one in counters),
-        order=", ".join(rollup.order),
-        fields=", ".join(map(_fields, counters)),
-    )

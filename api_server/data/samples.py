@@ -1,6 +1,6 @@
 """The samples of both kinds: how they come into their tables, and the newest one of a device."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -8,12 +8,14 @@ import msgspec
 
 from api_server.data.database import Store
 from api_server.data.postgres import committed
-from edge_agent.shared.samples import KINDS, Kind
+from edge_agent.shared.samples import KINDS, P1, Kind
 
 LOCK = 0x526F6C6C  # "Roll": shared by who stores samples of a device, alone for who moves its marks
 RECENT = (timedelta(days=1), timedelta(days=30))  # to look in few chunks first, for its newest row
 
+OLD = timedelta(minutes=30)  # what is younger belongs to no month whose peaks are kept
 _STORE = "SELECT store_{kind}_samples(%s, %s, {arrays})"
+_FORGET_PEAKS = ", p1_forget_peaks(%s, %s, %s)"
 _NEWEST = """
 SELECT {names} FROM {table} WHERE device_id = %s AND ts > %s AND ts <= %s ORDER BY ts DESC LIMIT 1
 """
@@ -27,8 +29,11 @@ def insert(store: Store, kind: Kind, columns: dict[str, list[Any]]) -> int:
     """
     columns = _by_time(columns)
     arrays = [_array(columns[name]) for name in kind.columns[1:]]
-    values = [LOCK, columns["device_id"][0], *arrays]
-    return store.run(lambda cursor: committed(cursor, _sql(_STORE, kind.name), values)[0])
+    device_id, oldest = columns["device_id"][0], columns["ts"][0]
+    statement, values = _sql(_STORE, kind.name), [LOCK, device_id, *arrays]
+    if kind is P1 and oldest < datetime.now(UTC) - OLD:
+        statement, values = statement + _FORGET_PEAKS, [*values, LOCK, device_id, oldest]
+    return store.run(lambda cursor: committed(cursor, statement, values)[0])
 
 
 def newest(store: Store, kind: Kind, device_id: str, now: datetime) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from flask import Response, current_app, g, request
 
 from api_server.data import capacity, periods
 from api_server.data import cost as costs
+from api_server.data.capacity import Meter
 from api_server.data.periods import EARLIEST_YEAR, LATEST_YEAR
 from api_server.pages import formats, page
 from api_server.pages.languages import Language
@@ -39,12 +40,11 @@ def peaks() -> Response:
     meters = _meters()
     if not meters:
         return page.nothing()
-    meter, now, language = _meter(meters), datetime.now(UTC), page.language()
+    parts, now, language = current_app.extensions, datetime.now(UTC), page.language()
+    meter = Meter(parts["store"], parts["cache"], page.settings(), _meter(meters), now)
     first = _month(now)
-    store, settings = current_app.extensions["store"], page.settings()
-    month = capacity.month(store, settings, meter, first, now)
-    year = capacity.year(store, settings, meter, first, now)
-    cost = costs.answer(store, settings, meter, "year", first, now)
+    month, year = capacity.month(meter, first), capacity.year(meter, first)
+    cost = costs.answer(meter, "year", first)
     return page.render(
         "peaks.html",
         tab="peaks",

@@ -5,8 +5,8 @@ from typing import Any
 
 from flask import Blueprint, current_app, request
 
-from api_server.config import Device
 from api_server.data import capacity, periods
+from api_server.data.capacity import Meter
 from api_server.openapi import money
 from api_server.openapi.schemas import columns_of
 from api_server.web.auth import readable_device
@@ -17,31 +17,29 @@ from edge_agent.shared.samples import P1
 blueprint = Blueprint("capacity", __name__)
 
 
-def meter() -> Device:
-    """The meter that the request names; ends it with 404 for an inverter."""
+def meter() -> Meter:
+    """The meter that the request names, now; ends it with 404 for an inverter."""
     device = readable_device()
     if device.kind != P1.name:
         abort_with(404, "This is known of P1 meters only.")
-    return device
+    store, cache = current_app.extensions["store"], current_app.extensions["cache"]
+    settings = current_app.config["SETTINGS"]
+    return Meter(store, cache, settings, device.device_id, datetime.now(UTC))
 
 
 @blueprint.get("/v1/capacity/month/<month>")
 @tabular("peaks", lambda: columns_of(money.CAPACITY_MONTH, "peaks"))
 def month(month: str) -> dict[str, Any]:
     """Every quarter of a local month, and its peaks: sampled, by the register, the meter's own."""
-    device = meter()
-    first = _month(month, "month")
-    store, settings = current_app.extensions["store"], current_app.config["SETTINGS"]
-    return capacity.month(store, settings, device.device_id, first, datetime.now(UTC))
+    asked = meter()
+    return capacity.month(asked, _month(month, "month"))
 
 
 @blueprint.get("/v1/capacity/now")
 def now() -> dict[str, Any]:
     """The running quarter: so far, projected, and what it may still take."""
-    device = meter()
-    store, cache = current_app.extensions["store"], current_app.extensions["cache"]
-    settings = current_app.config["SETTINGS"]
-    answer = capacity.now(store, cache, settings, device.device_id, datetime.now(UTC))
+    asked = meter()
+    answer = capacity.now(asked.store, asked.cache, asked.settings, asked.device_id, asked.now)
     if answer is None:
         abort_with(404, "This meter has sent nothing in the running quarter.")
     return answer
@@ -50,14 +48,12 @@ def now() -> dict[str, Any]:
 @blueprint.get("/v1/capacity/year")
 def year() -> dict[str, Any]:
     """The peaks of twelve months, and the mean that is billed."""
-    device = meter()
-    store, settings = current_app.extensions["store"], current_app.config["SETTINGS"]
-    at, text = datetime.now(UTC), request.args.get("until")
-    today = periods.floor(at.astimezone(settings.site_timezone).date(), "month")
+    asked, text = meter(), request.args.get("until")
+    today = periods.floor(asked.now.astimezone(asked.zone).date(), "month")
     until = today if text is None else _month(text, "until")
     if until.year == date.min.year:
         abort_with(400, "There are no twelve months before that.")
-    return capacity.year(store, settings, device.device_id, until, at)
+    return capacity.year(asked, until)
 
 
 def _month(text: str, what: str) -> date:

@@ -1,9 +1,8 @@
 """GET /v1/cost: what the electricity of a month or a year costs, by dated rates."""
 
-from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, current_app, request
+from flask import Blueprint, request
 
 from api_server.data import cost, periods
 from api_server.openapi import money
@@ -19,7 +18,7 @@ blueprint = Blueprint("cost", __name__)
 @tabular("months", lambda: columns_of(money.COST, "months"))
 def answer() -> dict[str, Any]:
     """Each month's euro, and what is lacking to know them."""
-    device = meter()
+    asked = meter()
     frame, text = request.args.get("frame", ""), request.args.get("date")
     if frame not in cost.FRAMES:
         abort_with(400, f"The frame must be one of {', '.join(cost.FRAMES)}.")
@@ -27,5 +26,4 @@ def answer() -> dict[str, Any]:
         day = None if text is None else periods.parse_date(text, frame)
     except ValueError:
         abort_with(400, "The date must exist and fit the frame (month: 2026-11, year: 2026).")
-    store, settings = current_app.extensions["store"], current_app.config["SETTINGS"]
-    return cost.answer(store, settings, device.device_id, frame, day, datetime.now(UTC))
+    return cost.answer(asked, frame, day)

@@ -6,37 +6,23 @@ from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from api_server.config import Settings
-from api_server.data import agents
 from api_server.data.capacity import quarters
-from api_server.data.capacity.quarters import FLOOR_W, Peak, Quarter
-from api_server.data.database import HISTORY_S, Store
-from edge_agent.shared.samples import parse_time
+from api_server.data.capacity.meter import Meter
+from api_server.data.capacity.quarters import FLOOR_W, Peak
 
 MONTHS = 12
 
 
-def month(
-    store: Store, settings: Settings, device_id: str, first: date, now: datetime
-) -> dict[str, Any]:
+def month(meter: Meter, first: date) -> dict[str, Any]:
     """Every quarter of the local month that begins on `first`, and its peaks."""
-    zone, listed, official = settings.site_timezone, [], None
-    bounds = quarters.bounds(first, zone)
-    if bounds:
-
-        def work(cursor: Any) -> tuple[list[Quarter], Peak | None]:
-            return (
-                quarters.read(cursor, device_id, *bounds, zone),
-                quarters.read_official(cursor, device_id, *bounds),
-            )
-
-        listed, official = store.run(work, HISTORY_S)
+    zone, now = meter.zone, meter.now
+    listed, official = meter.month(first)
     peak = quarters.highest(listed, now)
     register = quarters.highest_by_register(listed, now)
-    billed = official or quarters.billed(None, listed, now)
+    billed = quarters.peaks(official, listed, now).billed()
     return {
         "month": name(first),
-        "device_id": device_id,
+        "device_id": meter.device_id,
         "peaks": [
             {
                 "bucket": local(quarter.start, zone),
@@ -58,15 +44,11 @@ def month(
     }
 
 
-def year(
-    store: Store, settings: Settings, device_id: str, until: date, now: datetime
-) -> dict[str, Any]:
+def year(meter: Meter, until: date) -> dict[str, Any]:
     """The twelve months up to the one that begins on `until`, and their mean."""
-    zone = settings.site_timezone
+    zone, now = meter.zone, meter.now
     firsts = back(until, MONTHS)
-    peaks = store.run(
-        lambda cursor: read_peaks(cursor, settings, device_id, firsts, now), HISTORY_S
-    )
+    peaks = meter.peaks(firsts)
     listed = []
     for first in firsts:
         peak = peaks.get(first)
@@ -81,39 +63,12 @@ def year(
             }
         )
     return {
-        "device_id": device_id,
+        "device_id": meter.device_id,
         "until": name(until),
         "months": listed,
         "mean_w": rounded(mean(peaks.get(first) for first in firsts)),
         "months_known": len(peaks),
     }
-
-
-def read_peaks(
-    cursor: Any, settings: Settings, device_id: str, firsts: Iterable[date], now: datetime
-) -> dict[date, Peak]:
-    """What each of the local months is billed by, where anything is known of it."""
-    found, zone = {}, settings.site_timezone
-    history = agents.read_peaks(cursor, device_id)
-    for first in firsts:
-        bounds = quarters.bounds(first, zone)
-        if bounds is None or bounds[0] > now:
-            continue
-        peak = quarters.read_official(cursor, device_id, *bounds)
-        if peak is None:
-            listed = quarters.read(cursor, device_id, *bounds, zone)
-            peak = quarters.billed(_remembered(history.get(name(first))), listed, now)
-        if peak:
-            found[first] = peak
-    return found
-
-
-def _remembered(told: dict[str, Any] | None) -> Peak | None:
-    """A past month's peak as the meter's own history has it."""
-    if told is None:
-        return None
-    ts = None if told["ts"] is None else parse_time(told["ts"])
-    return Peak(Fraction(str(told["w"])), ts, "meter_history")
 
 
 def mean(peaks: Iterable[Peak | None]) -> Fraction | None:

@@ -1,11 +1,10 @@
 """The quarters of a local month: power as sampled, as the register has it, as the meter says."""
 
-from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from api_server.data import rollups
@@ -18,10 +17,7 @@ TRUSTED_COVERAGE = 0.8
 NEAR = timedelta(seconds=60)  # how far from an edge a reading may lie and still tell of it
 FLOOR_W = 2500  # the least that a month is billed for
 
-_QUARTERS = """
-SELECT bucket, avg_import_power_w, covered_minutes
-FROM p1_read_quarter_hourly(%s, %s, %s) ORDER BY bucket
-"""
+_GAUGES = ("avg_import_power_w", "covered_minutes", "(energy_import).first_ts IS NOT NULL")
 # The meter's time of a peak is its quarter's end, give or take some seconds. The last one of a
 # month is told after its end, maybe for seconds only: a meter that begins its next month may tell
 # 0 W for that same moment, or a little for a quarter of the old one. A meter may be replaced, so
@@ -61,12 +57,17 @@ class Quarter:
     start: datetime
     sampled_w: float
     minutes: int  # with at least one sample
-    register_w: Fraction | None = None
+    register_kwh: float | None = None  # what the import register has risen by
 
     @property
     def coverage(self) -> float:
         """The share of its minutes that have a sample."""
         return round(self.minutes / MINUTES, 4)
+
+    @property
+    def register_w(self) -> float | None:
+        """The mean power by the register, whose kWh have six digits; exact to round."""
+        return None if self.register_kwh is None else round(self.register_kwh * 1e6) / 250
 
     def is_trusted(self, now: datetime) -> bool:
         """Whether it is over and was covered well."""
@@ -82,6 +83,25 @@ class Peak:
     source: str  # official, register, sampled or meter_history
 
 
+class Peaks(NamedTuple):
+    """The highest of a month: by the meter, by the register, as sampled."""
+
+    official: Peak | None
+    register: Peak | None
+    sampled: Peak | None
+
+    def billed(self, history: Peak | None = None) -> Peak | None:
+        """What the month is billed by; what the meter's `history` has is better than samples."""
+        return self.official or self.register or history or self.sampled
+
+
+class Read(NamedTuple):
+    """Quarters, and the time after which no sample changes them; None if any may."""
+
+    quarters: list[Quarter]
+    until: datetime | None
+
+
 def bounds(first: date, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
     """Start and end of the local month that begins on `first`; None where no sample can be."""
     if not EARLIEST_YEAR <= first.year <= LATEST_YEAR:
@@ -89,18 +109,17 @@ def bounds(first: date, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
     return midnight(first, zone), midnight(after(first, "month"), zone)
 
 
-def read(
-    cursor: Any, device_id: str, start: datetime, end: datetime, zone: ZoneInfo
-) -> list[Quarter]:
-    """The quarters from start to end that have samples."""
-    cursor.execute(_QUARTERS, (device_id, start, end))
-    rows = cursor.fetchall()
-    register = _Register(rollups.follow(cursor, P1, device_id, start, end, zone, "energy_import"))
-    return [Quarter(*row, register.power(row[0])) for row in rows]
+def read(cursor: Any, device_id: str, start: datetime, end: datetime, zone: ZoneInfo) -> Read:
+    """The quarters between two local midnights that have samples."""
+    rows, line = rollups.follow(cursor, P1, device_id, start, end, zone, "energy_import", _GAUGES)
+    register = _Register(line)
+    listed = [Quarter(*row[:3], register.kwh(row[0])) for row in rows]
+    without = not any(row[3] for row in rows)
+    return Read(listed, line.settled(end) or (end if without else None))
 
 
 class _Register:
-    """The import register through a range, and what it says of the power of a quarter.
+    """The import register through a range, asked for one quarter after the other.
 
     The points of its line are the first and the last reading of each quarter: of all those that
     lie near an edge between quarters one of these is the nearest.
@@ -108,18 +127,19 @@ class _Register:
 
     def __init__(self, line: Line):
         self._line = line
+        self._edge: tuple[datetime | None, float | None] = (None, None)
 
-    def power(self, start: datetime) -> Fraction | None:
-        """The mean of a quarter in W; None unless both edges are known."""
+    def kwh(self, start: datetime) -> float | None:
+        """What it rises by in a quarter; None unless both edges are known."""
         end = start + QUARTER
-        if not (self._is_near(start) and self._is_near(end) and self._line.times[-1] >= end):
+        edge, before = self._edge
+        if edge != start:
+            before = self._line.near(start, NEAR)
+        after = self._line.near(end, NEAR)
+        self._edge = end, after
+        if before is None or after is None or self._line.times[-1] < end:
             return None
-        return Fraction(str(self._line.energy(start, end))) * 4000
-
-    def _is_near(self, edge: datetime) -> bool:
-        later = bisect_right(self._line.times, edge)
-        near = self._line.times[max(later - 1, 0) : later + 1]
-        return any(abs(edge - reading) <= NEAR for reading in near)
+        return max(0.0, round(after - before, 6))
 
 
 def read_official(cursor: Any, device_id: str, start: datetime, end: datetime) -> Peak | None:
@@ -146,17 +166,25 @@ def highest(quarters: Iterable[Quarter], now: datetime) -> Quarter | None:
 
 def highest_by_register(quarters: Iterable[Quarter], now: datetime) -> Quarter | None:
     """The highest closed quarter that was covered well by its register, the earliest of equals."""
-    known = [one for one in quarters if one.register_w is not None and one.is_trusted(now)]
-    return max(known, key=lambda quarter: quarter.register_w, default=None)
+    known = [one for one in quarters if one.register_kwh is not None and one.is_trusted(now)]
+    return max(known, key=lambda quarter: quarter.register_kwh, default=None)
 
 
-def billed(history: Peak | None, quarters: list[Quarter], now: datetime) -> Peak | None:
-    """What a month is billed by without the meter's own figure of it: the register's, else what
-    the meter's `history` has, else the sampled."""
-    quarter = highest_by_register(quarters, now)
-    if quarter:
-        return Peak(quarter.register_w, quarter.start, "register")
-    quarter = highest(quarters, now)
-    if history or not quarter:
-        return history
-    return Peak(Fraction(quarter.sampled_w), quarter.start, "sampled")
+def peaks(official: Peak | None, listed: list[Quarter], now: datetime) -> Peaks:
+    """The highest of a month's quarters, beside the meter's own."""
+    register, sampled = highest_by_register(listed, now), highest(listed, now)
+    return Peaks(
+        official,
+        register and by_register(register.register_kwh, register.start),
+        sampled and as_sampled(sampled.sampled_w, sampled.start),
+    )
+
+
+def by_register(kwh: float, start: datetime) -> Peak:
+    """A peak by what the register has risen in its quarter."""
+    return Peak(Fraction(str(kwh)) * 4000, start, "register")
+
+
+def as_sampled(watts: float, start: datetime) -> Peak:
+    """A peak by the mean of its quarter's samples."""
+    return Peak(Fraction(watts), start, "sampled")

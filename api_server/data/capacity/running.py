@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from api_server.config import Settings
 from api_server.data.cache import Cache
 from api_server.data.capacity import quarters
+from api_server.data.capacity.meter import KEPT_S, LATE, month_key, quarter_start
 from api_server.data.capacity.months import local
 from api_server.data.capacity.quarters import FLOOR_W, NEAR, Peak
 from api_server.data.counters import LEAST_STEP_S, STEADY, Fold, Rule, Span
@@ -23,8 +24,6 @@ LEAST_STEP_KWH = RULE.max_power_w * LEAST_STEP_S / 3.6e6  # what may come at onc
 QUARTER_S = QUARTER.total_seconds()
 BEFORE = timedelta(seconds=120)  # where the last reading before the quarter mostly lies
 FAR_BEFORE = timedelta(days=1)  # where it is looked for after a gap
-KEPT_S = 300  # how long a month's peak is remembered, if nothing late comes in
-LATE = timedelta(seconds=60)
 
 # The newest sample, and of the quarter and what lies just before it no more than its sums: to
 # hand each sample over takes longer than to read them. The register's readings around the start
@@ -76,7 +75,7 @@ def now(
     store: Store, cache: Cache, settings: Settings, device_id: str, at: datetime
 ) -> dict[str, Any] | None:
     """The running quarter with its projection, limit and headroom; None without a sample in it."""
-    start = _start(at)
+    start = quarter_start(at)
     zone = settings.site_timezone
     quarter = store.run(lambda cursor: _look(cursor, device_id, start))
     if quarter is None:
@@ -91,11 +90,6 @@ def now(
         "quarter_end": local(start + QUARTER, zone),
         **foresee(elapsed_s, average_w, quarter.power_w, peak),
     }
-
-
-def _start(at: datetime) -> datetime:
-    """The start of the quarter that a time in UTC lies in."""
-    return at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0)
 
 
 def _look(cursor: Any, device_id: str, start: datetime) -> Quarter | None:
@@ -193,10 +187,9 @@ def _month_peak(
 
     def work(cursor: Any) -> Peak | None:
         official = quarters.read_official(cursor, device_id, *bounds)
-        if official:
-            return official
-        closed = quarters.read(cursor, device_id, bounds[0], start, zone)
-        return quarters.billed(None, closed, start)
+        listed = quarters.read(cursor, device_id, *bounds, zone).quarters
+        closed = [quarter for quarter in listed if quarter.start < start]
+        return quarters.peaks(official, closed, start).billed()
 
     peak = store.run(work)
     told = (float(peak.watts), peak.source) if peak else None
@@ -208,7 +201,7 @@ def _ended(quarter: Quarter, start: datetime) -> datetime:
     """When the quarter of the meter's own peak ended; without a time it is the running one."""
     if quarter.own_peak_ts is None:
         return start + QUARTER
-    return _start(quarter.own_peak_ts.astimezone(UTC) + QUARTER / 2)
+    return quarter_start(quarter.own_peak_ts.astimezone(UTC) + QUARTER / 2)
 
 
 def _recall(text: bytes | None, start: datetime) -> list[tuple[float, str] | None] | None:
@@ -223,8 +216,9 @@ def _recall(text: bytes | None, start: datetime) -> list[tuple[float, str] | Non
 
 
 def outdated(device_id: str, oldest: datetime, at: datetime) -> list[str]:
-    """The key of a month's peak, if samples have come that may belong to a closed quarter.
+    """The keys of what is closed of a month, if samples have come that may belong to it.
 
     The first of a quarter count too: they end the one before.
     """
-    return [f"peak:{device_id}"] if oldest < _start(at) + LATE else []
+    late = oldest < quarter_start(at) + LATE
+    return [f"peak:{device_id}", month_key(device_id)] if late else []

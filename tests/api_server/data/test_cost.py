@@ -11,8 +11,10 @@ from zoneinfo import ZoneInfo
 import psycopg2
 import pytest
 
-from api_server.config import load
+from api_server.config import Settings, load
 from api_server.data import capacity, cost
+from api_server.data.cache import Cache
+from api_server.data.capacity import Meter
 from api_server.data.capacity.months import mean
 from api_server.data.capacity.quarters import Peak
 from api_server.data.database import Store
@@ -99,10 +101,15 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+def meter_of(store: Store, settings: Settings, now: datetime) -> Meter:
+    """The meter as a request reads it that finds nothing in Redis."""
+    return Meter(store, Cache("redis://127.0.0.1:1", 5), settings, "meter", now)
+
+
 def ask(store: Store, frame: str, day: date | None, now: datetime = NOW, **settings: str) -> dict:
     """The answer with these settings."""
     environ = {"DATABASE_URL": "postgresql:///x", "REDIS_URL": "redis://x", "DEVICE_TOKENS": ""}
-    return cost.answer(store, load(environ | settings), "meter", frame, day, now)
+    return cost.answer(meter_of(store, load(environ | settings), now), frame, day)
 
 
 def test_a_month_is_met_with_every_rate(store, path):
@@ -214,7 +221,7 @@ class TestTwelveMonths:
     def year(self, store: Store, until: date, now: datetime = NOW) -> dict:
         environ = {"DATABASE_URL": "postgresql:///x", "REDIS_URL": "redis://x"}
         settings = load(environ | {"DEVICE_TOKENS": ""})
-        return capacity.year(store, settings, "meter", until, now)
+        return capacity.year(meter_of(store, settings, now), until)
 
     def test_there_are_always_twelve(self, store):
         told = self.year(store, date(2026, 9, 1))
@@ -299,7 +306,7 @@ def test_a_months_peak_is_the_best_that_is_known(migrated):
             [json.dumps({"2026-02": told, "2026-03": told, "2026-04": told})],
         )
     connection.close()
-    months = capacity.year(Store(migrated), settings, "meter", date(2026, 5, 1), NOW)
+    months = capacity.year(meter_of(Store(migrated), settings, NOW), date(2026, 5, 1))
     assert [(one["month"], one["peak_w"], one["source"]) for one in months["months"][7:]] == [
         ("2026-01", None, None),
         ("2026-02", 4928, "meter_history"),

@@ -1,0 +1,128 @@
+"""The peaks of months that are over, kept in a table: reading all quarters of years takes seconds.
+
+A month is claimed by an empty row, alone, before it is read: whoever stores a late sample removes
+the row, and then what was read without that sample is not kept.
+"""
+
+import time
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from psycopg2.extensions import connection as Connection
+
+from api_server.data import rollups
+from api_server.data.capacity import quarters
+from api_server.data.capacity.quarters import Peak, Peaks
+from api_server.data.periods import after, floor
+from api_server.data.samples import LOCK
+from edge_agent.shared.samples import P1
+
+Bounds = tuple[datetime, datetime]
+
+TOLD_UNTIL = timedelta(days=1)  # after its end a month's own peak may still be told
+SETTLED = timedelta(hours=1)  # below what is marked by so much, nothing comes without a mark
+LONGEST_S = 240  # of one run; the next goes on
+TURN = 0x5065616B  # "Peak": one run at a time
+
+_READ = """
+SELECT month_start, month_end, official_w, official_ts, register_kwh, register_ts, sampled_w,
+    sampled_ts
+FROM p1_kept_peaks
+WHERE device_id = %s AND month_start >= %s AND month_end <= %s AND depends_until < 'infinity'
+"""
+_CLAIM = """
+BEGIN;
+SELECT pg_advisory_xact_lock(%s, hashtext(%s));
+INSERT INTO p1_kept_peaks (device_id, month_start, month_end)
+SELECT %s, * FROM unnest(%s::timestamptz[], %s::timestamptz[]) ON CONFLICT DO NOTHING;
+COMMIT
+"""
+_KEEP = """
+UPDATE p1_kept_peaks SET official_w = %s, official_ts = %s, register_kwh = %s, register_ts = %s,
+    sampled_w = %s, sampled_ts = %s, depends_until = %s
+WHERE device_id = %s AND month_start = %s AND month_end = %s
+"""
+
+
+def read(cursor: Any, device_id: str, start: datetime, end: datetime) -> dict[Bounds, Peaks]:
+    """What is kept of the months between two times, by their start and end."""
+    cursor.execute(_READ, (device_id, start, end))
+    return {
+        (first, last): Peaks(
+            None if official is None else Peak(Fraction(official), official_ts, "official"),
+            None if kwh is None else quarters.by_register(kwh, register_ts),
+            None if watts is None else quarters.as_sampled(watts, sampled_ts),
+        )
+        for first, last, official, official_ts, kwh, register_ts, watts, sampled_ts in cursor
+    }
+
+
+def keep(connection: Connection, zone: ZoneInfo) -> None:
+    """Keep what is over and not kept; the connection commits every statement by itself."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", (TURN,))
+        if not cursor.fetchone()[0]:
+            return
+        try:
+            cursor.execute("SELECT device_id FROM p1_devices")
+            ends = time.monotonic() + LONGEST_S
+            for (device_id,) in cursor.fetchall():
+                cursor.execute("SELECT rollup_marked('p1', %s)", (device_id,))
+                [marked] = cursor.fetchone()
+                if marked.year > 1:  # else nothing is: -infinity
+                    _keep_device(cursor, device_id, marked - SETTLED, zone, ends)
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", (TURN,))
+
+
+def forget(connection: Connection, since: datetime) -> None:
+    """Keep nothing that samples from a time on can change; the next run makes it anew."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM p1_kept_peaks WHERE depends_until >= %s", (since,))
+
+
+def _keep_device(
+    cursor: Any, device_id: str, settled: datetime, zone: ZoneInfo, ends: float
+) -> None:
+    over = _over(cursor, device_id, settled, zone)
+    if not over:
+        return
+    known = read(cursor, device_id, over[0][0], over[-1][1])
+    missing = [month for month in reversed(over) if month not in known]
+    if missing and time.monotonic() < ends:
+        cursor.execute(_CLAIM, (LOCK, device_id, device_id, *map(list, zip(*missing, strict=True))))
+    for start, end in missing:
+        if time.monotonic() < ends:
+            _keep_month(cursor, device_id, start, end, settled, zone)
+
+
+def _over(cursor: Any, device_id: str, settled: datetime, zone: ZoneInfo) -> list[Bounds]:
+    """The months of a device that are over for good, oldest first."""
+    at = rollups.find_first(cursor, P1, device_id, "month")
+    if at is None:
+        return []
+    first, found = floor(at.astimezone(zone).date(), "month"), []
+    while (bounds := quarters.bounds(first, zone)) and bounds[1] + TOLD_UNTIL <= settled:
+        found.append(bounds)
+        first = after(first, "month")
+    return found
+
+
+def _keep_month(
+    cursor: Any, device_id: str, start: datetime, end: datetime, settled: datetime, zone: ZoneInfo
+) -> None:
+    listed, until = quarters.read(cursor, device_id, start, end, zone)
+    if until is None or until > settled:
+        return  # what comes next may say more of its last quarter
+    official = quarters.read_official(cursor, device_id, start, end)
+    register = quarters.highest_by_register(listed, end)
+    sampled = quarters.highest(listed, end)
+    values = (
+        *((float(official.watts), official.ts) if official else (None, None)),
+        *((register.register_kwh, register.start) if register else (None, None)),
+        *((sampled.sampled_w, sampled.start) if sampled else (None, None)),
+    )
+    depends_until = max(until, end + TOLD_UNTIL)
+    cursor.execute(_KEEP, (*values, depends_until, device_id, start, end))

@@ -1,0 +1,153 @@
+"""The kept peaks of months that are over are what their quarters say, whatever comes late."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import psycopg2
+import pytest
+
+from api_server.config import load
+from api_server.data import refresh
+from api_server.data.cache import Cache
+from api_server.data.capacity import Meter, kept, quarters
+from api_server.data.capacity.months import back
+from api_server.data.database import Store
+from api_server.migrations.migrate import connect
+from tests.support import history
+from tests.support.servers import Postgres, Redis, migrate
+
+ZONE = ZoneInfo("Europe/Brussels")
+START = datetime(2025, 10, 20, 22, tzinfo=UTC)  # a local midnight
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+MONTHS = back(date(2026, 3, 1), 6)  # the first with samples is October 2025
+QUARTER = timedelta(minutes=15)
+
+
+class Site:
+    """A database with one meter."""
+
+    def __init__(self, url: str, redis: Redis):
+        environ = {"DATABASE_URL": url, "REDIS_URL": redis.url, "DEVICE_TOKENS": ""}
+        self.url, self.settings = url, load(environ)
+        self.store, self.cache = Store(url), Cache(redis.url, 5)
+
+    def keep(self) -> None:
+        """What the command does."""
+        with closing(connect(self.url)) as connection:
+            refresh.refresh(connection)
+            kept.keep(connection, ZONE)
+
+    def kept(self) -> dict:
+        """The kept months by their first day."""
+        span = quarters.bounds(MONTHS[0], ZONE)[0], quarters.bounds(MONTHS[-1], ZONE)[1]
+        found = self.store.run(lambda cursor: kept.read(cursor, "meter", *span))
+        return {start.astimezone(ZONE).date(): peaks for (start, _), peaks in found.items()}
+
+    def assert_same(self) -> None:
+        """The answers are those of all quarters, and so is what is kept."""
+        told = Meter(self.store, self.cache, self.settings, "meter", NOW).peaks(MONTHS)
+        expected = {first: self._read(first) for first in MONTHS}
+        assert told == {first: one.billed() for first, one in expected.items() if one.billed()}
+        known = self.kept()
+        assert known == {first: expected[first] for first in known}
+
+    def _read(self, first: date) -> quarters.Peaks:
+        bounds = quarters.bounds(first, ZONE)
+
+        def work(cursor: object) -> quarters.Peaks:
+            listed = quarters.read(cursor, "meter", *bounds, ZONE).quarters
+            official = quarters.read_official(cursor, "meter", *bounds)
+            return quarters.peaks(official, listed, NOW)
+
+        return self.store.run(work)
+
+
+@pytest.fixture
+def site(postgres: Postgres, redis: Redis) -> Iterator[Site]:
+    """A new one."""
+    url = postgres.create_database()
+    migrate(url)
+    yield Site(url, redis)
+    postgres.drop_database(url.rpartition("/")[2])
+
+
+def steady(start: datetime, minutes: int, watts: int, kwh: float = 100) -> list[dict]:
+    """Samples every minute of a constant import."""
+    return [
+        {
+            "device_id": "meter",
+            "ts": start + timedelta(minutes=minute),
+            "power_w": watts,
+            "import_power_w": watts,
+            "energy_import_kwh": round(kwh + watts * minute / 60_000, 3),
+            "energy_export_kwh": None,
+        }
+        for minute in range(minutes)
+    ]
+
+
+def test_a_random_history_with_a_swap_and_what_comes_late(site):
+    made = history.make("p1", "meter", START, 75, 7)
+    soon, late = made[: len(made) * 9 // 10], made[len(made) * 9 // 10 :]
+    history.insert(site.url, "p1", soon)
+    site.assert_same()
+    site.keep()
+    assert len(site.kept()) >= 4
+    site.assert_same()
+    for part in range(4):
+        some = late[len(late) * part // 4 : len(late) * (part + 1) // 4]
+        history.send(site.url, "p1", some)
+        site.assert_same()
+        if part % 2:
+            site.keep()
+            site.assert_same()
+    assert len(site.kept()) >= 4
+
+
+def test_only_what_a_late_sample_can_change_is_forgotten(site):
+    months = [datetime(2025, month, 10, tzinfo=UTC) for month in (10, 11, 12)]
+    made = [one for number, at in enumerate(months) for one in steady(at, 90, 2000, 100 * number)]
+    history.insert(site.url, "p1", made)
+    site.keep()
+    october, november = date(2025, 10, 1), date(2025, 11, 1)
+    # What comes next may say more of the last quarter of December; nothing is known of later ones.
+    rest = {date(2026, 1, 1), date(2026, 2, 1), date(2026, 3, 1)}
+    assert set(site.kept()) == {october, november} | rest
+    assert round(site.kept()[november].register.watts) == 2000
+    history.send(site.url, "p1", steady(datetime(2025, 12, 11, tzinfo=UTC), 20, 9000, 250))
+    assert set(site.kept()) == {october, november}
+    history.send(site.url, "p1", steady(datetime(2025, 11, 12, tzinfo=UTC), 20, 9000, 150))
+    assert set(site.kept()) == {october}
+    site.assert_same()
+    site.keep()
+    assert round(site.kept()[november].register.watts) == 9000
+    site.assert_same()
+
+
+def test_a_month_that_is_being_read_is_not_kept_if_a_sample_comes(site):
+    at = datetime(2025, 10, 10, tzinfo=UTC)
+    history.insert(site.url, "p1", steady(at, 90, 2000) + steady(NOW - 99 * QUARTER, 90, 2000, 500))
+    site.keep()
+    bounds = quarters.bounds(date(2025, 10, 1), ZONE)
+    with closing(psycopg2.connect(site.url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("UPDATE p1_kept_peaks SET depends_until = 'infinity'")  # claimed
+        assert site.kept() == {}
+        history.send(site.url, "p1", steady(at + timedelta(days=2), 20, 9000, 200))
+        cursor.execute(
+            "UPDATE p1_kept_peaks SET depends_until = month_end WHERE month_start = %s", bounds[:1]
+        )
+        assert cursor.rowcount == 0
+    site.assert_same()
+
+
+def test_to_make_anew_forgets_what_depends_on_that_time(site):
+    at = datetime(2025, 10, 10, tzinfo=UTC)
+    history.insert(site.url, "p1", steady(at, 90, 2000) + steady(NOW - 99 * QUARTER, 90, 2000, 500))
+    site.keep()
+    assert date(2025, 10, 1) in site.kept()
+    with closing(connect(site.url)) as connection:
+        kept.forget(connection, at)
+    assert site.kept() == {}
