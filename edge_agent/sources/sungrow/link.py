@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from threading import Event
 from time import monotonic, sleep
 
-from pymodbus.client import ModbusTcpClient
-from pymodbus.exceptions import ConnectionException, ModbusException
+from pymodbus.exceptions import ModbusException
+from pymodbus.framer import FramerSocket
+from pymodbus.pdu import DecodePDU
+from pymodbus.pdu.register_message import ReadInputRegistersRequest
 
 STOP_CHECK_S = 0.2
 
 _READ = 4  # function code: input registers
+_RIGHT, _SHORT = b"\0\3", b"\0\2"  # the length in an exception reply, and what some WiNet-S say
 _EXCEPTIONS = {
     1: "illegal function",
     2: "illegal address",
@@ -173,68 +176,72 @@ class InvalidReply(Exception):
     """Bytes that are no reply to what was asked."""
 
 
-class _Client(ModbusTcpClient):
-    """pymodbus on a connection that is made for it, with its waits bounded by the wall clock.
+class _Client:
+    """pymodbus' requests, packets and replies on a connection that is made for it.
 
-    By itself it would repeat requests and connect anew in the middle of a poll, skip replies to
-    other requests, and wait for as long as single bytes drip in.
+    What is sent and waited for is decided here: pymodbus' own client repeats requests, connects
+    anew in the middle of a poll, skips replies to other requests, and waits for as long as single
+    bytes drip in.
     """
 
     def __init__(self, connected: socket.socket, stop: Event, request_s: float):
-        super().__init__("", timeout=request_s, retries=0, trace_packet=self._check)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connected.setblocking(False)
-        self.socket = connected
+        self._socket = connected
         self._readable = select.poll()
         self._readable.register(connected, select.POLLIN)
+        self._framer = FramerSocket(DecodePDU(False))
         self._stop = stop
         self._request_s = request_s
-        self._deadline = 0.0
-        self._reply = b""  # the head of a reply with words
-        self._reply_length = 0
-        self._exceptions: tuple[bytes, ...] = ()  # heads of exception replies
+        self._number = 0  # of the last request
 
     def words(self, start: int, count: int, unit: int, within_s: float) -> list[int]:
         """Read once; raises Refused, or what `Link.read` turns into ConnectionLost."""
-        self._deadline = monotonic() + min(within_s, self._request_s)
-        reply = self.read_input_registers(start, count=count, device_id=unit)
+        deadline = monotonic() + min(within_s, self._request_s)
+        self._number = number = self._number % 0xFFFF + 1
+        asked = self._framer.buildFrame(
+            ReadInputRegistersRequest(unit, number, address=start, count=count)
+        )
+        self._socket.send(asked)
+        packet, reply = b"", None
+        while reply is None:
+            packet += self._receive(deadline)
+            sound = _beginning_of_reply(packet, asked, 2 * count)
+            _, reply = self._framer.handleFrame(sound, unit, number)
         if reply.isError():
             raise Refused(reply.exception_code)
-        if len(reply.registers) != count:
-            raise InvalidReply
         return reply.registers
 
-    def connect(self) -> bool:
-        """Never, if the connection is gone: the dongle needs a pause first."""
-        return self.connected
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
 
-    def recv(self, size: int | None) -> bytes:
+    def _receive(self, deadline: float) -> bytes:
         """The next bytes, until the deadline."""
         while not self._stop.is_set():
-            left = self._deadline - monotonic()
+            left = deadline - monotonic()
             if left <= 0:
                 raise NoReply
             if self._readable.poll(min(left, STOP_CHECK_S) * 1000):
-                data = self.socket.recv(4096)
+                data = self._socket.recv(4096)
                 if not data:
                     raise ClosedByPeer
                 return data
         raise Stopping("the agent stops")
 
-    def _check(self, sending: bool, data: bytes) -> bytes:
-        """Let a packet pass; what comes must be the beginning of a reply to what was sent."""
-        if sending:
-            size = int.from_bytes(data[10:12], "big") * 2
-            self._reply = data[:4] + (size + 3).to_bytes(2, "big") + data[6:8] + bytes([size])
-            self._reply_length = len(self._reply) + size
-            ends = bytes([data[6], _READ | 0x80])
-            self._exceptions = (data[:4] + b"\0\3" + ends, data[:4] + b"\0\2" + ends)
-        elif any(_begins(data, head, len(head) + 1) for head in self._exceptions):
-            if len(data) >= 6:
-                return data[:4] + b"\0\3" + data[6:]
-        elif not _begins(data, self._reply, self._reply_length):
-            raise InvalidReply
-        return data
+
+def _beginning_of_reply(packet: bytes, asked: bytes, size: int) -> bytes:
+    """The packet, a wrong length in it repaired, if it begins a reply with so many bytes of words.
+
+    Raises InvalidReply for anything else.
+    """
+    head = asked[:4] + (size + 3).to_bytes(2, "big") + asked[6:8] + bytes([size])
+    if _begins(packet, head, len(head) + size):
+        return packet
+    ends = bytes([asked[6], _READ | 0x80])
+    if not any(_begins(packet, asked[:4] + length + ends, 9) for length in (_SHORT, _RIGHT)):
+        raise InvalidReply
+    return packet[:4] + _RIGHT + packet[6:]
 
 
 def _begins(data: bytes, head: bytes, length: int) -> bool:
@@ -246,7 +253,7 @@ def _complaint(error: Exception, asked: str) -> str:
     match error:
         case NoReply():
             return f"does not answer {asked} in time (timeout)"
-        case ClosedByPeer() | ConnectionError() | ConnectionException():
+        case ClosedByPeer() | ConnectionError():
             return f"closed the connection when asked for {asked}"
         case InvalidReply() | ModbusException():
             return f"sent something that is no reply to what was asked ({asked})"
