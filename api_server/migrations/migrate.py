@@ -18,7 +18,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg2
-from psycopg2 import sql
+from psycopg2 import errors, sql
 from psycopg2.extensions import connection as Connection
 
 from api_server import config
@@ -130,7 +130,13 @@ class Run:
         elif rebuild:
             self._rebuild(past)
         for migration in due:
-            self._apply_or_skip(migration, past)
+            for tries_left in reversed(range(3)):
+                try:
+                    self._apply_or_skip(migration, past)
+                    break
+                except SchemaProblem as error:  # a reader may lock views in another order
+                    if not (tries_left and isinstance(error.__cause__, errors.DeadlockDetected)):
+                        raise
         with self._transaction():
             self._grant()
         self._refuse_retention()
