@@ -1,4 +1,5 @@
-"""Reading history: every frame as it grows from a month to five years, and a month of quarters.
+"""Reading history on PostgreSQL alone and the Apache edition, Community beside them, and the
+version before.
 
 SERIES_STEP_S=60 in the environment makes a quick run of thinner data.
 """
@@ -8,181 +9,206 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import psycopg2
 
-from benchmarks import Laps, Row, interleave
-from benchmarks._site import Site, site
-from tests.support.servers import Api
+from api_server.data import refresh
+from benchmarks import Row, _cost, interleave
+from benchmarks._site import site
+from edge_agent.shared.samples import KINDS
+from tests.support.servers import ROOT, Api
 
-NAME = "Reading history on TimescaleDB Community"
+NAME = "Reading history on every database"
 STEP_S = float(os.environ.get("SERIES_STEP_S", "5"))
-MONTHS = (1, 12, 60)
-FRAMES = {"day": "hour", "month": "day", "year": "month", "all": "month"}
-REQUESTS = 20  # per frame and round
-P95_MS = 25
+DATABASES = {"PostgreSQL": None, "Apache": "apache", "Community": "community"}
+COMPARED = "Community"
+MONTHS = 60
+MONTHS_BEFORE = 12
+REQUESTS = 20  # per frame, database and round
+P95_MS = {"day": 25, "month": 25, "year": 25, "all": 25, "capacity": 40, "balance": 25}
+CPU_LIMIT, TIME_LIMIT, GAIN = 3, 1.5, 100
 
 _INVERTER = """
 INSERT INTO sungrow_samples (
     device_id, ts, pv_power_w, battery_power_w, battery_soc_pct, load_power_w, export_power_w,
-    pv_total_kwh, import_total_kwh, export_total_kwh, charge_total_kwh
+    pv_total_kwh, import_total_kwh, export_total_kwh, charge_total_kwh, discharge_total_kwh
 ) SELECT 'roof', ts, pv, 500 * cos(h), 50, 400, pv - 400,
     round(h::numeric, 1), round((h / 3)::numeric, 1), round((h / 2)::numeric, 1),
-    round((h / 5)::numeric, 1)
+    round((h / 5)::numeric, 1), round((h / 6)::numeric, 1)
 FROM (
     SELECT ts, h, 2000 + 2000 * sin(h) AS pv FROM (
         SELECT ts, extract(epoch FROM ts - timestamptz '2020-01-01')::double precision / 3600 AS h
         FROM generate_series(
-            now() - %(from)s * interval '1 month', now() - %(to)s * interval '1 month',
-            make_interval(secs => %(step)s)
+            now() - %(months)s * interval '1 month', now(), make_interval(secs => %(step)s)
         ) AS ts
     ) AS hours
 ) AS powers
 """
 _METER = """
-INSERT INTO p1_samples (device_id, ts, power_w, import_power_w, energy_import_kwh)
+INSERT INTO p1_samples (device_id, ts, power_w, import_power_w, energy_import_kwh,
+    energy_export_kwh)
 SELECT 'meter', ts, (extract(epoch FROM ts)::bigint * 7919 %% 6000),
-    (extract(epoch FROM ts)::bigint * 7919 %% 6000), extract(epoch FROM ts) / 1800
+    (extract(epoch FROM ts)::bigint * 7919 %% 6000), round(extract(epoch FROM ts) / 1800, 3),
+    round(extract(epoch FROM ts) / 3000, 3)
 FROM generate_series(
     date_trunc('month', now()) - interval '1 month 1 day', now(), make_interval(secs => %(step)s)
 ) AS ts
 """
-_RAW = """
-SELECT date_trunc('{width}', ts, 'Europe/Brussels'), count(*), avg(pv_power_w), max(pv_power_w),
-    avg(battery_power_w), avg(battery_soc_pct), avg(load_power_w), avg(export_power_w),
-    max(pv_total_kwh) - min(pv_total_kwh)
-FROM sungrow_samples WHERE device_id = 'roof' {bound} GROUP BY 1 ORDER BY 1
-"""
-_RAW_QUARTERS = """
-SELECT date_bin('15 minutes', ts, '2020-01-01Z'), avg(import_power_w),
-    count(DISTINCT date_trunc('minute', ts))
-FROM p1_samples WHERE device_id = 'meter'
-    AND ts >= date_trunc('month', now(), 'Europe/Brussels') - interval '1 month'
-    AND ts < date_trunc('month', now(), 'Europe/Brussels') GROUP BY 1 ORDER BY 1
-"""
+_REFRESH = "CALL refresh_continuous_aggregate(%s, NULL, now() - %s)"
 
 
-def run(rounds: int) -> list[Row]:
-    """Measure every frame as the history grows, then a month of quarters."""
-    with site("community") as place:
-        place.env["DEVICE_TOKENS"] = "roof:roof,meter:meter:p1"
-        with Api(place.folder / "api", place.env) as api:
-            return [*_frames(place, api, rounds), _capacity(place, api, rounds)]
+@dataclass(frozen=True)
+class Place:
+    """An API on a database that is filled, and what both have cost so far."""
+
+    api: Api
+    get: Callable[[str], bytes]
+    cpu_s: Callable[[], float]
 
 
-def _frames(place: Site, api: Api, rounds: int) -> Iterator[Row]:
-    firsts: dict[str, float] = {}
-    before = 0
-    for months in MONTHS:
-        _fill(place, _INVERTER, {"from": months, "to": before, "step": STEP_S})
-        before = months
-        for frame, width in FRAMES.items():
-            get = _getter(api, "roof", f"/v1/series?device_id=roof&frame={frame}")
-            times: list[float] = []
-            laps = interleave(rounds, {"api": _many(get, times), "raw": _raw(place, frame, width)})
-            median, p95 = statistics.median(times), _percentile(times, 95)
-            firsts.setdefault(frame, median)
-            yield _row(frame, months, laps, p95)
-            if months != MONTHS[0] and frame != "all":
-                yield _growth(frame, months, median / firsts[frame])
+@dataclass(frozen=True)
+class Lap:
+    """The requests of one path on one database."""
+
+    median_s: float
+    p95_s: float
+    cpu_s: float  # a request
 
 
-def _row(frame: str, months: int, laps: Laps, p95: float) -> Row:
-    ratio, low, high = (value * REQUESTS for value in laps.ratios("api", "raw"))
-    return Row(
-        what=f"series {frame}, {months} months of {STEP_S:g} s data",
-        against="raw GROUP BY",
-        ratio=ratio,
-        low=low,
-        high=high,
-        target=f"p95 <= {P95_MS} ms",
-        met=p95 * 1000 <= P95_MS,
-        note=f"p95 {p95 * 1000:.1f} ms over HTTP",
-    )
+def run(rounds: int, before: Path | None = None) -> list[Row]:
+    """Every frame at five years on the three databases, and the year on the version before."""
+    rows = []
+    with ExitStack() as stack:
+        places = {
+            name: stack.enter_context(_place(edition, MONTHS))
+            for name, edition in DATABASES.items()
+        }
+        for what, path in _paths().items():
+            rows += _compare(rounds, what, path, places)
+    if before:
+        rows.append(_gain(rounds, before))
+    return rows
 
 
-def _growth(frame: str, months: int, ratio: float) -> Row:
-    return Row(
-        what=f"time of {frame} at {months} months",
-        against="at 1 month",
-        ratio=ratio,
-        low=ratio,
-        high=ratio,
-        target="<= 2 x",
-        met=ratio <= 2,
-    )
+def _paths() -> dict[str, str]:
+    month = time.strftime("%Y-%m", time.gmtime(time.time() - 86_400 * (time.gmtime().tm_mday + 1)))
+    frames = ("day", "month", "year", "all")
+    return {
+        **{frame: f"/v1/series?device_id=roof&frame={frame}" for frame in frames},
+        "capacity": f"/v1/capacity/month/{month}?device_id=meter",
+        "balance": "/v1/balance?site=home&frame=year",
+    }
 
 
-def _capacity(place: Site, api: Api, rounds: int) -> Row:
-    _fill(place, _METER, {"step": STEP_S / 5})
-    month = _ask(place, "SELECT to_char(now() - interval '1 month', 'YYYY-MM')")[0][0]
-    get = _getter(api, "meter", f"/v1/capacity/month/{month}?device_id=meter")
-    variants = {"api": get, "raw": lambda: _ask(place, _RAW_QUARTERS)}
-    ratio, low, high = interleave(rounds, variants).ratios("api", "raw")
-    return Row(
-        what=f"capacity month at {STEP_S / 5:g} s samples",
-        against="raw GROUP BY",
-        ratio=ratio,
-        low=low,
-        high=high,
-        target=">= 20 x",
-        met=ratio >= 20,
-    )
+@contextmanager
+def _place(edition: str | None, months: int, code: Path = ROOT) -> Iterator[Place]:
+    with site(edition, code) as place:
+        tokens = {"DEVICE_TOKENS": "roof:roof,meter:meter:p1", "READ_TOKENS": "reader:roof+meter"}
+        place.env |= tokens
+        with closing(psycopg2.connect(place.url)) as connection:
+            connection.autocommit = True
+            _fill(connection.cursor(), months, edition)
+            if code == ROOT:
+                refresh.refresh(connection)
+            connection.cursor().execute("VACUUM ANALYZE")
+        api = Api(place.folder / "api", place.env)
+        api.code = code
+        with api:
+            roots = api.pid, place.postgres.pid
+            yield Place(api, _getter(api), lambda: sum(map(_cost.tree_s, roots)))
 
 
-def _fill(place: Site, statement: str, values: dict[str, float]) -> None:
-    """Store generated samples and run the policies once, children first."""
-    with closing(psycopg2.connect(place.url)) as conn:
-        conn.autocommit = True
-        with conn.cursor() as cursor:
-            cursor.execute(statement, values)
-            cursor.execute(
-                "SELECT job_id FROM timescaledb_information.jobs"
-                " WHERE proc_name = 'policy_refresh_continuous_aggregate' ORDER BY 1"
-            )
-            for job in cursor.fetchall():
-                cursor.execute("CALL run_job(%s)", job)
-            cursor.execute("ANALYZE sungrow_samples")
-            cursor.execute("ANALYZE p1_samples")
+def _fill(cursor: Any, months: int, edition: str | None) -> None:
+    """Store generated samples, and refresh what is made of them, finer first."""
+    cursor.execute(_INVERTER, {"months": months, "step": STEP_S})
+    cursor.execute(_METER, {"step": STEP_S / 5})
+    if edition != "community":
+        return
+    for level, lag in (("quarter_hourly", 1), ("hourly", 1), ("daily", 24), ("monthly", 24)):
+        for kind in KINDS:
+            cursor.execute(_REFRESH, (f"{kind}_{level}", timedelta(hours=lag)))
 
 
-def _raw(place: Site, frame: str, width: str) -> Callable[[], object]:
-    bound = f"AND ts >= date_trunc('{frame}', now(), 'Europe/Brussels')" if frame != "all" else ""
-    statement = _RAW.format(width=width, bound=bound)
-    return lambda: _ask(place, statement)
+def _compare(rounds: int, what: str, path: str, places: dict[str, Place]) -> Iterator[Row]:
+    laps = _measure(rounds, path, places)
+    beside = laps[COMPARED]
+    for name, lap in laps.items():
+        ratio = lap.median_s / beside.median_s
+        cpu = lap.cpu_s / beside.cpu_s
+        p95_ms, limit = lap.p95_s * 1000, P95_MS[what]
+        met, target = p95_ms <= limit, f"p95 <= {limit} ms"
+        if what in ("year", "all") and name != COMPARED:
+            met, target = met and ratio <= TIME_LIMIT, f"{target}, <= {TIME_LIMIT} x"
+        if what == "year" and name != COMPARED:
+            met, target = met and cpu <= CPU_LIMIT, f"{target}, CPU <= {CPU_LIMIT} x"
+        yield Row(
+            what=f"{what}, {name}, {MONTHS} months of {STEP_S:g} s data",
+            against=COMPARED,
+            ratio=ratio,
+            low=ratio,
+            high=ratio,
+            target=target,
+            met=met,
+            note=f"p95 {p95_ms:.1f} ms over HTTP, median {lap.median_s * 1000:.1f} ms; CPU of all"
+            f" servers {lap.cpu_s * 1000:.1f} ms, {cpu:.2f} x",
+        )
 
 
-def _ask(place: Site, statement: str) -> list[tuple]:
-    with closing(psycopg2.connect(place.url)) as conn, conn.cursor() as cursor:
-        cursor.execute(statement)
-        return cursor.fetchall()
+def _measure(rounds: int, path: str, places: dict[str, Place]) -> dict[str, Lap]:
+    """Requests of one path, the places in turn."""
+    times: dict[str, list[float]] = {name: [] for name in places}
+    used: dict[str, float] = dict.fromkeys(places, 0.0)
 
-
-def _getter(api: Api, token: str, path: str) -> Callable[[], None]:
-    """A request on a connection that is kept."""
-    connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=60)
-
-    def get() -> None:
-        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
-        answer = connection.getresponse()
-        body = answer.read()
-        assert answer.status == 200, body
-
-    return get
-
-
-def _many(get: Callable[[], None], times: list[float]) -> Callable[[], None]:
-    """REQUESTS of them, noting how long each took."""
-
-    def repeat() -> None:
+    def ask(name: str) -> None:
+        place, before = places[name], places[name].cpu_s()
         for _ in range(REQUESTS):
             start = time.perf_counter()
-            get()
-            times.append(time.perf_counter() - start)
+            place.get(path)
+            times[name].append(time.perf_counter() - start)
+        used[name] += place.cpu_s() - before
 
-    return repeat
+    interleave(rounds, {name: lambda name=name: ask(name) for name in places})
+    return {
+        name: Lap(
+            statistics.median(times[name][REQUESTS:]),  # the first are to warm up
+            statistics.quantiles(times[name][REQUESTS:], n=20)[-1],
+            used[name] / len(times[name]),
+        )
+        for name in places
+    }
 
 
-def _percentile(times: list[float], share: int) -> float:
-    return statistics.quantiles(times, n=100)[share - 1]
+def _gain(rounds: int, before: Path) -> Row:
+    path = _paths()["year"]
+    with _place(None, MONTHS_BEFORE) as new, _place(None, MONTHS_BEFORE, before) as old:
+        laps = interleave(rounds, {"new": lambda: new.get(path), "old": lambda: old.get(path)})
+    ratio, low, high = laps.ratios("new", "old")
+    return Row(
+        what=f"year, PostgreSQL, {MONTHS_BEFORE} months of {STEP_S:g} s data",
+        against="the version before",
+        ratio=ratio,
+        low=low,
+        high=high,
+        target=f">= {GAIN} x",
+        met=ratio >= GAIN,
+        note=f"{laps.median('new') * 1000:.1f} ms, before {laps.median('old') * 1000:.0f} ms",
+    )
+
+
+def _getter(api: Api) -> Callable[[str], bytes]:
+    """Requests on a connection that is kept."""
+    connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=60)
+
+    def get(path: str) -> bytes:
+        connection.request("GET", path, headers={"Authorization": "Bearer reader"})
+        answer = connection.getresponse()
+        body = answer.read()
+        assert answer.status == 200, (answer.status, body[:200])
+        return body
+
+    return get
