@@ -7,17 +7,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import Row, _cost, _stacks
-from benchmarks._load import inverter_sample, seconds_now, send_all, send_paced
+from benchmarks import Row, _stacks
+from benchmarks._load import inverter_sample, seconds_now, send_all
 from benchmarks._stacks import Stack
-from tests.support.servers import Api
 
 NAME = "Ingest from a fleet, CPU of all server processes"
 CONNECTIONS = 16
 DEVICES = [f"inverter-{number}" for number in range(640)]  # none comes near the limit of requests
 TOKENS = ",".join(f"secret-of-{device}:{device}" for device in DEVICES)
-PACE, WAIT_ROUNDS = 0.8, 10  # of the most that it takes, for so many batches of each device
-MAX_WAIT_S, MAX_MEMORY_MB = 0.1, 50
 GOALS = {"InfluxDB": (4, 3), "FastAPI + asyncpg": (0.95, 0.75)}  # CPU: the most, and the aim
 
 
@@ -52,7 +49,7 @@ class Laps:
 def run(rounds: int, before: Path | None = None) -> list[Row]:
     """Batches of 12 and of 500; against the version before as well, if there is its checkout."""
     with ExitStack() as stack:
-        ours, api = stack.enter_context(_stacks.ours(TOKENS))
+        ours, _ = stack.enter_context(_stacks.ours(TOKENS))
         others = []
         if before:
             others.append(
@@ -64,14 +61,14 @@ def run(rounds: int, before: Path | None = None) -> list[Row]:
             others.append(influxdb)
         else:
             print("skipped: InfluxDB (Debian's package influxdb is not there)")
-        small = _measure(rounds, [ours, *others], _live, 12)
+        small = _measure(rounds, [ours, *others], live, 12)
         large = _measure(rounds, [ours, *others], _backlog, 500)
         rows = [row for other in others for row in _compare(small, ours, other, "12", True)]
         rows += [row for other in others for row in _compare(large, ours, other, "500", False)]
-        return [*rows, _wait(ours, small[ours.name].rate / 12), _memory(api)]
+        return rows
 
 
-def _live(stack: Stack, first: int) -> list[list[bytes]]:
+def live(stack: Stack, first: int) -> list[list[bytes]]:
     """One batch of 12 of every device."""
     return _lanes(stack, DEVICES, first, 12)
 
@@ -130,23 +127,3 @@ def _compare(
         Row(f"CPU per sample, {what}", other.name, cost, costs[0], costs[-1], target, met, note),
         Row(f"samples/s, {what}", other.name, rate, rates[0], rates[-1], "told", True, speeds),
     ]
-
-
-def _wait(ours: Stack, most: float) -> Row:
-    """How long an ingest takes at a part of the most requests a second."""
-    first = seconds_now() - 60 * 12  # no second that came before
-    rounds = [_live(ours, first + 12 * number) for number in range(WAIT_ROUNDS)]
-    lanes = [[one for lane in lanes for one in lane] for lanes in zip(*rounds, strict=True)]
-    waits = sorted(send_paced(ours.url, lanes, PACE * most))
-    p99 = waits[int(len(waits) * 0.99)]
-    note = f"{PACE * most:.0f} requests/s; median {1000 * statistics.median(waits):.0f} ms"
-    what = f"p99 of an ingest of 12 at {PACE:.0%} of its load: {1000 * p99:.0f} ms"
-    ratio, met = p99 / MAX_WAIT_S, p99 <= MAX_WAIT_S
-    return Row(what, "100 ms", ratio, ratio, ratio, "<= 1 x", met, note)
-
-
-def _memory(api: Api) -> Row:
-    each = sorted(map(_cost.resident_mb, api.worker_pids()))
-    ratio, met = each[-1] / MAX_MEMORY_MB, each[-1] <= MAX_MEMORY_MB
-    what = f"resident memory of a worker after it: {each[-1]:.0f} MB"
-    return Row(what, "50 MB", ratio, each[0] / MAX_MEMORY_MB, ratio, "<= 1 x", met)
