@@ -2,7 +2,6 @@
 
 import logging
 import signal
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from threading import Event
@@ -126,4 +125,4 @@ def run(settings: Settings, store: Store, look: Look, channels: list[Channel]) -
         check(loops)
     for loop in loops:
         loop.join(timeout=2)
-    logs.event(log, logging.INFO, "stop", "stopped", threads=threading.active_count())
+    logs.event(log, logging.INFO, "stop", "stopped")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg2
 import pytest
@@ -21,6 +22,8 @@ from tests.support.servers import ROOT, Api, open_folder
 from tests.support.servers.process import environment, wait_until
 
 pytestmark = pytest.mark.slow
+
+ZONE = ZoneInfo("Europe/Brussels")
 
 
 @pytest.fixture
@@ -201,6 +204,33 @@ def test_losses_of_an_agent(env, house, sink):
     look(env)
     assert "4000 readings" in sink.messages[2]
     assert len(sink.messages) == 3
+
+
+def test_a_month_peak_is_announced_and_said_what_it_became(env, house, sink):
+    """The quarter that just ended stands for the one that an open alert is about."""
+    start = house.began.replace(minute=house.began.minute // 15 * 15, second=0, microsecond=0)
+    elapsed_s = (house.began - start).total_seconds()
+    if not 190 <= elapsed_s <= 850:
+        pytest.skip("a quarter of an hour has just begun, or ends: nothing is announced then")
+    for second in range(-900, int(elapsed_s) + 1, 10):
+        watts = 6000 if second >= 0 else 1200
+        house.meter(elapsed_s - second, power_w=watts, import_power_w=watts)
+    look(env)
+    assert house.alerts() == []
+    house.execute("UPDATE alerts SET since_ts = since_ts - interval '30 seconds'")
+    look(env)
+    assert house.alerts() == [("peak", "meter", True)]
+    (message,) = sink.messages
+    assert "is heading for 6000 W, and the month's limit is 2500 W" in message
+    house.execute(
+        "UPDATE alerts SET detail = detail || jsonb_build_object('quarter_start', %s::text,"
+        " 'quarter_end', %s::text)",
+        *((start - timedelta(minutes=minutes)).astimezone(ZONE).isoformat() for minutes in (15, 0)),
+    )
+    look(env)
+    assert house.alerts() == [("peak", "meter", False)]
+    assert "became 1200 W" in sink.messages[1]
+    assert "the limit was 2500 W" in sink.messages[1]
 
 
 def names_of(count: int) -> str:
