@@ -18,6 +18,7 @@ from api_server.migrations.migrate import connect
 from tests.support import history
 from tests.support.servers import Postgres, Redis, migrate
 
+pytestmark = pytest.mark.slow
 ZONE = ZoneInfo("Europe/Brussels")
 START = datetime(2025, 10, 20, 22, tzinfo=UTC)  # a local midnight
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
