@@ -1,5 +1,6 @@
 """What Prometheus would scrape, over several workers, deaths and outages."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,13 +8,18 @@ import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import quote
+from urllib.request import urlopen
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge_agent.shared.samples import format_time
 from tests.support.client import INVERTER, METER, Client
-from tests.support.servers import Api, Postgres
+from tests.support.servers import Api, Postgres, wait_until
+from tests.support.servers.process import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -158,3 +164,41 @@ def test_promtool_has_nothing_to_say(api: Api) -> None:
         ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False
     )
     assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
+
+
+def test_prometheus_scrapes_it(api: Api, tmp_path: Path) -> None:
+    """The real one, which understands every line and asks again and again."""
+    if not shutil.which("prometheus"):
+        pytest.skip("prometheus is not here: apt-get install prometheus")
+    now = datetime.now(UTC)
+    assert Client(api.url).post({**INVERTER, "ts": format_time(now)}).status == 200
+    target = {"job_name": "sunspool", "static_configs": [{"targets": [f"127.0.0.1:{api.port}"]}]}
+    config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [target]}
+    (tmp_path / "prometheus.yml").write_text(json.dumps(config))  # which is YAML too
+    port = free_port()
+    command = ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, f"--web.listen-address=127.0.0.1:{port}"], cwd=tmp_path, stderr=log
+        )
+    try:
+        wait_until(lambda: _asked(port, "scrape_samples_scraped"), 30, "the first scrape")
+        [up] = _asked(port, "up")
+        assert up["value"][1] == "1"
+        [pv] = _asked(port, 'sunspool_power_watts{device="roof",kind="pv"}')
+        assert float(pv["value"][1]) == 4415
+        [stored] = _asked(port, 'sunspool_samples_total{result="inserted"}')
+        assert (stored["metric"]["device"], stored["value"][1]) == ("roof", "1")
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _asked(port: int, query: str) -> list[dict[str, Any]]:
+    """What Prometheus knows, once it answers."""
+    url = f"http://127.0.0.1:{port}/api/v1/query?query={quote(query)}"
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return json.load(answer)["data"]["result"]
+    except (URLError, ConnectionError):
+        return []
