@@ -15,6 +15,8 @@ from tests.support.home import KINDS, Home, TrueBalance, make_samples
 from tests.support.servers import Api, CitusCluster, Redis, migrate, open_folder, wait_until
 from tests.support.truth import Truth
 
+pytestmark = pytest.mark.slow
+
 DEVICES = [f"device{number}" for number in range(12)]
 LOCAL = {"schema_migrations", "schema_settings", "schema_skipped"}
 BATCH = 20

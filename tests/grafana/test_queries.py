@@ -18,6 +18,8 @@ from tests.support.home import KINDS as DEVICES
 from tests.support.home import Home, make_samples
 from tests.support.servers import Postgres, migrate
 
+pytestmark = pytest.mark.slow
+
 ROLE = "sunspool_grafana"
 INVERTERS = ["roof", "shed"]
 START, DAYS = datetime(2025, 3, 2, 23, tzinfo=UTC), 61

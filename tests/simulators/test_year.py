@@ -20,6 +20,8 @@ from tests.simulators.year import (
     true_verdict,
 )
 
+pytestmark = pytest.mark.slow
+
 DIES, EXPORTS, CHARGES, ALARM = (
     date(2026, 5, 6),
     date(2026, 1, 14),

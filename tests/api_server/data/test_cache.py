@@ -18,6 +18,8 @@ from edge_agent.shared.samples import format_time
 from tests.support.client import INVERTER
 from tests.support.servers import Redis, free_port, open_folder
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = b'{"device_id": "roof", "pv_power_w": 1.0}'
 KEY = "realtime:roof"
 LOGIN = {"Authorization": "Bearer roof-token"}

@@ -9,6 +9,8 @@ import pytest
 from tests.api_server.data.test_rollups import DEVICE, Site, make_site
 from tests.support import history
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["make_site"]  # a fixture
 FAMILIES = ["postgres", "timescale", pytest.param("timescale_apache", marks=pytest.mark.full)]
 SECOND = timedelta(seconds=1)

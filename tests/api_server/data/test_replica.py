@@ -4,10 +4,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from api_server import create_app
 from tests.api_server.data.test_rollups import DEVICE, Site, make_site
 from tests.support import history
 from tests.support.servers import Replica
+
+pytestmark = pytest.mark.slow
 
 __all__ = ["make_site"]  # a fixture
 HEADERS = {"Authorization": "Bearer token"}

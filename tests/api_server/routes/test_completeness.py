@@ -14,6 +14,8 @@ from api_server import create_app
 from edge_agent.shared.samples import format_time
 from tests.support.client import TOKENS
 
+pytestmark = pytest.mark.slow
+
 ZONE = ZoneInfo("Europe/Brussels")
 DAY = date(2026, 6, 10)
 NOTHING = {

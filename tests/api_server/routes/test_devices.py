@@ -13,6 +13,8 @@ from api_server import create_app
 from edge_agent.shared.samples import format_time, parse_time
 from tests.support.client import INVERTER, METER
 
+pytestmark = pytest.mark.slow
+
 TOKENS = "a:roof,b:shed,c:meter:p1,d:barn"
 READERS = "all:roof+shed+meter+barn,part:roof+meter"
 REPORT = {

@@ -11,6 +11,8 @@ from api_server.web.decoding import decode
 from edge_agent.shared.samples import KINDS, P1, Field, Kind, format_time
 from tests.support.client import INVERTER, Client
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
 NUMBERS = [
     "-0",

@@ -1,30 +1,19 @@
-"""Who asks too often, fails too often or reads too much waits: he only."""
+"""Who asks too often or fails too often waits: he only."""
 
 import random
 import secrets
-import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from api_server.data.database import HISTORY_READS, HISTORY_WAITING
 from api_server.web.limits import FAILED_LOGINS
-from tests.support.client import INVERTER, METER, Answer, Client
+from tests.support.client import Client
 from tests.support.servers import Api, Redis, open_folder
 
 pytestmark = pytest.mark.slow
 
 PATH = "/v1/realtime?device_id=roof"
-FRAME = "/v1/series?device_id=meter&frame=all"
 LIMIT = 5
-SLOW_S = 6
-SLOW_HISTORY = f"""
-CREATE OR REPLACE FUNCTION p1_around(device text, since timestamptz, until timestamptz)
-RETURNS TABLE (bucket timestamptz, energy_import counter_span, energy_export counter_span)
-LANGUAGE plpgsql STABLE AS $$ BEGIN PERFORM pg_sleep({SLOW_S}); END $$
-"""
 
 
 @pytest.fixture
@@ -97,47 +86,3 @@ def test_without_redis_nobody_is_limited(limited, settings):
             client, _ = clients(api)
             redis.kill()
             assert {client.get(PATH).status for _ in range(3 * LIMIT)} == {404}
-
-
-def test_slow_readers_keep_no_samples_out(settings, postgres):
-    with open_folder("sunspool-slow-") as folder, Api(folder, settings) as api:
-        reader, roof = Client(api.url, "reader-token"), Client(api.url)
-        assert Client(api.url, "meter-token").post(METER).status == 200
-        postgres.execute(SLOW_HISTORY, settings["DATABASE_URL"].rpartition("/")[2])
-        enough = threading.Event()
-
-        def read() -> list[Answer]:
-            answers = [reader.get(FRAME)]
-            while not enough.wait(0.2):
-                answers.append(reader.get(FRAME))
-            return answers
-
-        with ThreadPoolExecutor(40) as threads:
-            reading = [threads.submit(read) for _ in range(40)]
-            try:
-                time.sleep(1)
-                for second in range(10, 20):
-                    start = time.monotonic()
-                    sample = {**INVERTER, "ts": f"2026-06-01T12:00:{second}Z"}
-                    assert roof.post(sample).status == 200
-                    assert roof.get("/v1/series?device_id=roof&frame=day").status == 200
-                    assert time.monotonic() - start < SLOW_S / 3
-            finally:
-                enough.set()
-            answers = [answer for one in reading for answer in one.result()]
-        assert {answer.status for answer in answers} == {200, 503}
-        refused = [answer for answer in answers if answer.status == 503]
-        assert {answer.headers["Retry-After"] for answer in refused} == {"5"}
-        assert 1 <= api.log().count('"event": "busy"') <= api.workers  # one a minute and process
-
-
-def test_readers_wait_for_each_other(settings, postgres):
-    slow = SLOW_HISTORY.replace(f"pg_sleep({SLOW_S})", "pg_sleep(0.7)")
-    postgres.execute(slow, settings["DATABASE_URL"].rpartition("/")[2])
-    with open_folder("sunspool-slow-") as folder, Api(folder, settings, workers=1) as api:
-        reader = Client(api.url, "reader-token")
-        assert Client(api.url, "meter-token").post(METER).status == 200
-        many = HISTORY_READS + HISTORY_WAITING
-        with ThreadPoolExecutor(many) as threads:
-            answers = list(threads.map(lambda _: reader.get(FRAME), range(many)))
-        assert [answer.status for answer in answers] == [200] * many
