@@ -155,7 +155,7 @@ def test_a_silence_is_told_once_and_once_that_it_is_over(env, house, sink):
     (message,) = sink.messages
     assert message.startswith("meter has sent nothing since ")
     assert "more than 1 minutes" in message
-    house.meter(60.5, -1)
+    house.meter(60.5, 0)
     look(env)
     look(env)
     assert house.alerts() == [("silence", "meter", False)]
@@ -250,7 +250,7 @@ def test_many_at_once_are_one_message(env, house, sink):
     )
     assert len(house.alerts()) == 5
     for number in range(5):
-        house.roof(59, -3, device_id=f"house{number}")
+        house.roof(70, 0, device_id=f"house{number}")
     house.execute("UPDATE alerts SET closing_ts = now() - interval '1 minute'")
     look(env)
     assert sink.messages[1:] == [names_of(5)]
