@@ -164,7 +164,7 @@ def test_a_disk_that_is_full(site, small_disk):
             assert full.post().status == 200
             # Also the segments of the log that are there already must be used up.
             filler = small_disk / "filler"
-            with filler.open("wb") as file, suppress(OSError):
+            with filler.open("wb", buffering=0) as file, suppress(OSError):
                 while True:
                     file.write(b"x" * 65_536)
 

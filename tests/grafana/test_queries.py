@@ -57,7 +57,10 @@ class Board:
         return grafana.run(self.url, view.expand(panel["targets"][target]["rawSql"]))
 
 
-@pytest.fixture(scope="module", params=["postgres", "timescale", "timescale_apache"])
+@pytest.fixture(
+    scope="module",
+    params=["postgres", "timescale", pytest.param("timescale_apache", marks=pytest.mark.full)],
+)
 def board(request: pytest.FixtureRequest) -> Iterator[Board]:
     """A site with an awkward history over a beginning of summer time, and what is now."""
     board = Board(request.getfixturevalue(request.param))

@@ -12,7 +12,8 @@ from tests.support.home import KINDS, Home, TrueBalance, make_samples
 pytestmark = pytest.mark.slow
 
 CITUS = pytest.param("citus", marks=pytest.mark.full)
-FAMILIES = ("postgres", "timescale_apache", "timescale", CITUS)
+APACHE = pytest.param("timescale_apache", marks=pytest.mark.full)
+FAMILIES = ("postgres", APACHE, "timescale", CITUS)
 ENERGIES = (
     "pv_kwh",
     "grid_import_kwh",

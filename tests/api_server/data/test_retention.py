@@ -9,7 +9,7 @@ import pytest
 from tests.api_server.data.test_late import ask
 from tests.api_server.data.test_rollups import (
     DEVICE,
-    FAMILIES,
+    UNLIKE,
     Site,
     assert_all_frames,
     make_site,
@@ -25,7 +25,7 @@ DAYS = 40
 
 
 @pytest.mark.parametrize("kind", ["sungrow", "p1"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", UNLIKE)
 def test_rollups_outlive_their_samples(
     make_site: Callable[..., Site], family: str, kind: str
 ) -> None:

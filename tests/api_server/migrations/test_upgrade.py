@@ -15,7 +15,7 @@ from psycopg2.errors import DeadlockDetected
 
 from tests.api_server.data.test_rollups import (
     DEVICE,
-    FAMILIES,
+    UNLIKE,
     Site,
     assert_all_frames,
 )
@@ -48,7 +48,7 @@ def read_while(process: subprocess.Popen, url: str) -> Iterator[tuple[str, int, 
                 yield name, count, time.monotonic() - start
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", UNLIKE)
 @pytest.mark.parametrize("days", [20, pytest.param(400, marks=pytest.mark.full)])
 def test_an_older_database(
     request: pytest.FixtureRequest, version_1_0: Path, family: str, days: int
