@@ -34,7 +34,12 @@ FIRST, LAST = 2500, 13_400
 # A read may begin here too on some dongles, as dumps of them say; it gives zeros or text.
 ALSO_SERVED = (5114, 13199, 13249, 13279)
 UNIT = 1
+READ_SETTINGS, READ_INPUT = 3, 4
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS = 1, 2
+# Settings, which the agent never asks for but other programs do: where a read may lie, and what is
+# not zero there beside the clock: no forced charging, charge from 5 to 100 %, export not limited.
+SETTINGS = (range(4999, 5049), range(13000, 13100))
+SETTING_WORDS = {13050: 0xCC, 13057: 1000, 13058: 50, 13073: 4000, 13074: 0x55, 13086: 0x55}
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,11 @@ class Request:
     function: int
     address: int
     count: int
+
+
+def setting_words() -> dict[int, int]:
+    """The settings, with the inverter's local clock from 4999 on."""
+    return SETTING_WORDS | dict(enumerate(datetime.now().timetuple()[:6], 4999))
 
 
 def touching(*ranges: range) -> Callable[[Request], bool]:
@@ -97,7 +107,11 @@ class InverterSimulator:
         """The exception code that answers a request, 0: its words."""
         if self.exceptions:
             return self.exceptions.pop(0)
-        if request.function != 4:  # settings: the agent has no business there
+        if request.function == READ_SETTINGS:
+            end = request.address + request.count - 1
+            known = any(request.address in part and end in part for part in SETTINGS)
+            return 0 if known else ILLEGAL_ADDRESS
+        if request.function != READ_INPUT:  # a write: nobody has any business there
             return ILLEGAL_FUNCTION
         if request.address not in self._documented or touching(*self.refused)(request):
             return ILLEGAL_ADDRESS
@@ -124,7 +138,7 @@ class InverterSimulator:
 
     async def _fill(
         self,
-        _function: int,
+        function: int,
         start: int,
         address: int,
         count: int,
@@ -132,7 +146,7 @@ class InverterSimulator:
         _set: object,
     ) -> None:
         """Put what the inverter holds now where pymodbus reads it."""
-        words = self._words()
+        words = setting_words() if function == READ_SETTINGS else self._words()
         for place in range(address, address + count):
             registers[place - start] = words.get(place, 0)
 
