@@ -58,6 +58,7 @@ def hours(*readings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         {"frame": "week", "date": "2026-11"},
         {"frame": "all", "date": "2026"},
         {"frame": "day", "bucket": "quarter"},
+        {"frame": "day", "complete": "1"},
     ],
 )
 def test_what_is_refused(home: Home, query: dict[str, str]) -> None:
