@@ -313,7 +313,7 @@ def test_one_works_and_another_takes_over(env, house, sink, tmp_path):
             wait_until(lambda: len(sink.messages) == 1, 20, "its message")
 
 
-@pytest.mark.parametrize("channel_is_down", [False, True])
+@pytest.mark.parametrize("channel_is_down", [pytest.param(False, marks=pytest.mark.full), True])
 def test_a_kill_loses_no_message(env, house, sink, tmp_path, channel_is_down):
     """Killed while a channel fails, or at any moment: each message arrives, few of them twice."""
     kills = 5

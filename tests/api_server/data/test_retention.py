@@ -24,7 +24,7 @@ __all__ = ["make_site"]  # a fixture
 DAYS = 40
 
 
-@pytest.mark.parametrize("kind", ["sungrow", "p1"])
+@pytest.mark.parametrize("kind", [pytest.param("sungrow", marks=pytest.mark.full), "p1"])
 @pytest.mark.parametrize("family", UNLIKE)
 def test_rollups_outlive_their_samples(
     make_site: Callable[..., Site], family: str, kind: str
