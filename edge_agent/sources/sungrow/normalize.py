@@ -4,6 +4,7 @@ A value is unusable when it is its type's "not available", out of range, or cont
 rest of the poll; the sample then says "unknown", never 0. Only PV power makes or breaks a sample.
 """
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,11 +13,12 @@ from edge_agent.shared.alarms import format_alarms
 from edge_agent.shared.samples import SUNGROW, format_time
 from edge_agent.sources.sungrow.consistency import believed, contradicted
 from edge_agent.sources.sungrow.reading import Blocks, Reading
+from edge_agent.sources.sungrow.registers import CHARGING, DISCHARGING
 
 _FIELDS = {field.name: field for field in SUNGROW.fields}
 _NEVER_ZERO = {"grid_frequency_hz", "battery_capacity_kwh", *SUNGROW.counters}
 
-IDLE_W, IDLE_A = 50.0, 1.0  # what a battery at rest may show
+IDLE_A = 1.0  # what a battery at rest may show
 
 # Where the fields come from, but for alarms; the battery's and the export's have substitutes.
 SOURCES = {
@@ -106,18 +108,26 @@ class _Values:
 def _battery_power(values: _Values) -> float | None:
     """The battery's power, + charging: the documented figure, else the older one.
 
-    The older one is a magnitude on most firmware, so the direction comes from its current.
+    The older one is a magnitude on most firmware, so its direction comes from the current, else
+    from what the inverter says of the flow. A 0 beside another figure may be a dead register.
     """
     discharging = values.value("battery_power", "battery_power_w")
     if discharging:
         return -discharging
     older = values.value("battery_power_legacy", "battery_power_w")
     current = values.reading.numbers["battery_current_legacy"]
-    if older and current:
-        return -abs(older) if current > 0 else abs(older)
-    if abs(older or 0) > IDLE_W or abs(current or 0) > IDLE_A:
+    if older:
+        direction = -(current or 0) or _charging(values.reading.numbers["power_flow_status"])
+        return math.copysign(older, direction) if direction else None
+    if abs(current or 0) > IDLE_A:
         return None  # one of them is dead, and nothing says which
     return 0 if 0 in (discharging, older) else None
+
+
+def _charging(flow: float | None) -> int:
+    """The direction of the battery's flow: 1 charging, -1 discharging, 0 not known."""
+    bits = int(flow or 0)
+    return bool(bits & CHARGING) - bool(bits & DISCHARGING)
 
 
 def _export(values: _Values) -> float | None:

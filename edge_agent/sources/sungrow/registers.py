@@ -59,6 +59,7 @@ REGISTERS = (
     R("meter_active_power", 5600, S32, "W", 1, -50_000, 50_000, "+ import, - export"),
     R("battery_capacity", 5638, U16, "kWh", 0.01, 0, 655.35),
     R("running_state", 12999, U16, "", 1, 0, 65_535, "0 and 64 running"),
+    R("power_flow_status", 13000, U16, "bits", 1, 0, 255, "bits; 0 says nothing"),
     R("daily_pv_generation", 13001, U16, "kWh", 0.1, 0, 1_000),
     R("total_pv_generation", 13002, U32, "kWh", 0.1, 0, 10_000_000),
     R("load_power", 13007, S32, "W", 1, -50_000, 50_000, "+ consuming, - generator"),
@@ -110,6 +111,7 @@ NEVER_ZERO = frozenset({13002, 13005, 13012, 13017, 13026, 13036, 13040, 13045})
 PHASE_VOLTAGE = 5018  # 0 in an outage only
 RUNNING = frozenset({0x0000, 0x0040})
 OFF_GRID_STATES = frozenset({0x0014, 0x0041, 0x1000})
+CHARGING, DISCHARGING = 1 << 1, 1 << 2  # of power_flow_status
 METER_SILENT = (13049, 30)  # the alarm bit "meter does not answer"
 
 MODELS = {

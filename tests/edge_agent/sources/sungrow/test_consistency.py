@@ -170,8 +170,12 @@ def test_a_dead_battery_power_comes_from_the_older_one_with_the_sign_of_the_curr
 @pytest.mark.parametrize(
     ("words", "watt"),
     [
-        ({13020: 0}, None),  # which way?
-        ({13020: 0, 13021: 12}, 0),
+        ({13020: 0}, 1620),  # charging, by the flow
+        ({13020: 0, 13000: 45}, -1620),
+        ({13020: 0, 13000: 0}, None),  # which way? Some firmware never tells the flow
+        ({13020: 0, 13000: 9}, None),  # neither way
+        ({13020: 0, 13021: 7}, 7),
+        ({13020: 0, 13021: 7, 13000: 0}, None),
         ({13021: 0}, None),
         ({13020: 0x7FFF, 13021: 0x7FFF}, 0),
     ],
