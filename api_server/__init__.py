@@ -2,13 +2,17 @@
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from flask import Flask
+if TYPE_CHECKING:
+    from flask import Flask
 
 
-def create_app(environ: Mapping[str, str] = os.environ) -> Flask:
+def create_app(environ: Mapping[str, str] = os.environ) -> "Flask":
     """Build the app; raises InvalidSettings. It connects to its servers on the first request."""
     # Here, so that the modules that need only a part of the package do not load all of it.
+    from flask import Flask
+
     from api_server import config, pages, routes
     from api_server.data.agents import Agents
     from api_server.data.cache import Cache

@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 from api_server.alerts.rules import LATE, Alert, Facts, is_faulty
@@ -11,18 +12,21 @@ from api_server.config import Settings
 from api_server.data import alerts, battery, capacity, samples, strings
 from api_server.data.agents import Agents
 from api_server.data.cache import Cache
-from api_server.data.capacity import Meter
 from api_server.data.database import DatabaseUnavailable, Store
+from api_server.data.periods import midnight
 from api_server.devices import Device
 from edge_agent.shared import logs
 from edge_agent.shared.samples import KINDS, parse_time
 
 RANGE = 200  # devices at once
-DAILY_PER_LOOK = 10  # inverters whose yesterday is judged in one look
-QUARTER = timedelta(minutes=15)
-LIKELY_PEAK_W = 2000.0  # below the least limit; what stays under it needs no closer look
-FIELDS = {"sungrow": ("alarms", "running_state"), "p1": ()}
-YEAR = timedelta(days=365)
+LOOK_BACK_S = 0.05  # of a look, for judging inverters' yesterdays; at least one gets its turn
+LOOK_BACK_MOST_S = 20.0
+RETRY = timedelta(hours=1)  # after trouble with that
+LIKELY = 0.95  # of its limit; a quarter that comes to less at most needs no closer look
+FIELDS = {
+    "sungrow": ("alarms", "running_state"),
+    "p1": ("monthly_power_peak_w", "monthly_power_peak_ts"),
+}
 
 log = logging.getLogger(__name__)
 Known = dict[str, Alert]  # by the name of the rule
@@ -36,19 +40,19 @@ class Gatherer:
     cache: Cache
     agents: Agents
     settings: Settings
-    _judged: dict[str, date] = field(default_factory=dict)  # the day of the last verdicts
+    _due: dict[str, datetime] = field(default_factory=dict)  # when an inverter is next judged
 
     def gather(self, now: datetime) -> Iterator[tuple[Facts, Known]]:
         """The facts of each device, and its alerts that are not closed."""
         devices = sorted(set(self.settings.device_tokens.values()), key=lambda one: one.device_id)
-        today = now.astimezone(self.settings.site_timezone).date()
-        budget = DAILY_PER_LOOK
+        left_s = LOOK_BACK_S
         for first in range(0, len(devices), RANGE):
             for facts, known in self._read(devices[first : first + RANGE], now):
-                is_due = facts.kind == "sungrow" and self._judged.get(facts.device_id) != today
-                if is_due and budget and facts.newest is not None:
-                    budget -= 1
-                    facts = self._with_yesterday(facts, today, now)
+                is_due = facts.kind == "sungrow" and now >= self._due.get(facts.device_id, now)
+                if is_due and left_s > 0 and facts.newest is not None:
+                    began = monotonic()
+                    facts = self._with_yesterday(facts, now)
+                    left_s -= monotonic() - began
                 yield facts, known
 
     def _read(self, devices: list[Device], now: datetime) -> Iterator[tuple[Facts, Known]]:
@@ -84,25 +88,31 @@ class Gatherer:
         self, newest: dict[str, dict[str, Any]], known: dict[str, Known], now: datetime
     ) -> set[str]:
         """Devices to look at closely: their quarter may be a peak, or an alert about it is open."""
-        start = now - (now - datetime(2020, 1, 1, tzinfo=UTC)) % QUARTER
-        running = [device_id for device_id, sample in newest.items() if sample["ts"] >= start]
-        likely: set[str] = set()
-        if running:
-            found = self.store.run(
-                lambda cursor: alerts.find_may_peak(cursor, running, start, now, LIKELY_PEAK_W)
+        start, zone = capacity.quarter_start(now), self.settings.site_timezone
+        limits_w = {
+            device_id: max(
+                capacity.own_peak_w(
+                    sample["monthly_power_peak_w"], sample["monthly_power_peak_ts"], start, zone
+                )
+                or 0,
+                capacity.FLOOR_W,
             )
-            likely.update(found)
+            for device_id, sample in newest.items()
+            if sample["ts"] >= start and "monthly_power_peak_w" in sample
+        }
+        most_w: dict[str, float] = {}
+        if limits_w:
+            most_w = self.store.run(lambda cursor: alerts.read_most(cursor, list(limits_w), start))
+        likely = {name for name, watts in most_w.items() if watts > LIKELY * limits_w[name]}
         return likely | {device_id for device_id, rules in known.items() if "peak" in rules}
 
     def _with_quarter(self, facts: Facts, alert: Alert | None, now: datetime) -> Facts:
         if alert and alert.opened_ts:
             if now < datetime.fromisoformat(alert.detail["quarter_end"]) + LATE:
                 return facts
-            start = alert.detail["quarter_start"]
-            first = datetime.fromisoformat(start).astimezone(self.settings.site_timezone).date()
-            meter = Meter(self.store, self.cache, self.settings, facts.device_id, now)
-            month = capacity.month(meter, first.replace(day=1))
-            return replace(facts, became_w=_became_w(month["peaks"], start))
+            start = datetime.fromisoformat(alert.detail["quarter_start"])
+            became_w = capacity.became_w(self.store, self.settings, facts.device_id, start)
+            return replace(facts, became_w=became_w)
         running = capacity.now(self.store, self.cache, self.settings, facts.device_id, now)
         return replace(facts, running=running)
 
@@ -127,25 +137,28 @@ class Gatherer:
                 facts = replace(facts, state_since=since)
         return facts
 
-    def _with_yesterday(self, facts: Facts, today: date, now: datetime) -> Facts:
+    def _with_yesterday(self, facts: Facts, now: datetime) -> Facts:
         """What a longer look says; trouble with it must not keep a fault from being told."""
+        zone = self.settings.site_timezone
+        today = now.astimezone(zone).date()
         try:
             facts = self._look_back(facts, today, now)
-            self._judged[facts.device_id] = today
+            self._due[facts.device_id] = midnight(today + timedelta(days=1), zone)
         except DatabaseUnavailable as error:
+            self._due[facts.device_id] = now + RETRY
             logs.event(log, logging.WARNING, "look_back_failed", str(error), device=facts.device_id)
         return facts
 
     def _look_back(self, facts: Facts, today: date, now: datetime) -> Facts:
         zone = self.settings.site_timezone
         yesterday = today - timedelta(days=1)
-        verdicts = self.store.run(
-            lambda cursor: strings.verdict(cursor, facts.device_id, yesterday, zone, now), 20
+        verdicts, months = self.store.run(
+            lambda cursor: (
+                strings.verdict(cursor, facts.device_id, yesterday, zone, now),
+                battery.read_health(cursor, facts.device_id, today, zone),
+            ),
+            LOOK_BACK_MOST_S,
         )
-        months: list[dict[str, Any]] = []
-        for year in (today - YEAR, today):
-            told = battery.answer(self.store, facts.device_id, year, None, zone, now)
-            months += told["months"]
         told = [
             {"string": string, "verdict": verdict.word, "since": verdict.since}
             for string, verdict in verdicts.items()
@@ -153,19 +166,14 @@ class Gatherer:
         return replace(facts, strings=told, health=_health(months))
 
 
-def _health(months: list[dict[str, Any]]) -> tuple[float, float] | None:
-    """The state of health of the newest month, and the best of the twelve before it."""
-    known = [month["soh_pct"] for month in months[-13:]]
-    before = [soh_pct for soh_pct in known[:-1] if soh_pct is not None]
-    return (known[-1], max(before)) if before and known[-1] is not None else None
-
-
-def _became_w(peaks: list[dict[str, Any]], start: str) -> int | None:
-    for quarter in peaks:
-        if quarter["bucket"] == start:
-            register_w = quarter["register_w"]
-            return quarter["avg_power_w"] if register_w is None else register_w
-    return None
+def _health(months: list[tuple[str, float]]) -> tuple[str, float, float] | None:
+    """The newest month and its state of health, and the best of the twelve months before it."""
+    if not months:
+        return None
+    month, soh_pct = months[-1]
+    earliest = f"{int(month[:4]) - 1}{month[4:]}"
+    before = [percent for name, percent in months[:-1] if name >= earliest]
+    return (month, soh_pct, max(before)) if before else None
 
 
 def _by_device(rows: dict[tuple[str, str], tuple]) -> dict[str, Known]:
@@ -178,4 +186,5 @@ def _by_device(rows: dict[tuple[str, str], tuple]) -> dict[str, Known]:
 def _aged(report: dict[str, Any] | None, now: datetime) -> dict[str, Any] | None:
     if report is None:
         return None
-    return report | {"age_s": (now - parse_time(report["reported_ts"])).total_seconds()}
+    since = parse_time(report["reported_ts"])
+    return report | {"since": since, "age_s": (now - since).total_seconds()}

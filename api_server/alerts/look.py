@@ -22,7 +22,7 @@ class _Turn:
 
     rule: Rule
     facts: Facts
-    finding: Finding
+    finding: Finding | None  # None where a repeated one has nothing new to say
     alert: Alert
     step: str
 
@@ -76,26 +76,25 @@ class Look:
         turns: list[_Turn],
     ) -> None:
         finding = rule.judge(facts, alert, self._limits, now)
-        if finding is None:
-            return
-        step = next_step(rule, finding, alert, now)
+        step = finding and next_step(rule, finding, alert, now)
+        if step is None and self._repeats(rule, alert, now):
+            step = "repeat"
         alert = alert or Alert(since_ts=now)
         key = (facts.device_id, rule.name, alert.since_ts)
-        if step in ("open", "close"):
+        if step in ("open", "close", "repeat"):
             turns.append(_Turn(rule, facts, finding, alert, step))
-        elif step == "notice":
-            changes.append(Change(*key, {"detail": finding.detail}))
         elif step == "forget":
             changes.append(Change(*key, {}, forget=True))
-        elif step in ("closing", "reopen"):
-            changes.append(Change(*key, {"closing_ts": now if step == "closing" else None}))
-        elif self._repeats(rule, alert, now):
-            turns.append(_Turn(rule, facts, finding, alert, "repeat"))
+        elif step == "closing":
+            changes.append(Change(*key, {"closing_ts": now}))
+        elif step in ("notice", "reopen"):
+            changes.append(Change(*key, {"closing_ts": None, "detail": finding.detail}))
 
-    def _repeats(self, rule: Rule, alert: Alert, now: datetime) -> bool:
+    def _repeats(self, rule: Rule, alert: Alert | None, now: datetime) -> bool:
+        if alert is None or alert.opened_ts is None or alert.closing_ts is not None:
+            return False
         told = alert.message_ts or alert.opened_ts
-        is_open = alert.opened_ts is not None and alert.closing_ts is None
-        return bool(rule.repeats and self._repeat and is_open and now - told >= self._repeat)
+        return bool(rule.repeats and self._repeat and now - told >= self._repeat)
 
     def _tell(self, turns: list[_Turn], now: datetime) -> Iterator[tuple[Change, str]]:
         groups: dict[tuple[str, str], list[_Turn]] = {}
@@ -115,8 +114,13 @@ class Look:
                 yield self._change(turn, text, title, sent, message_id, now), sent
 
     def _text(self, turn: _Turn) -> str:
-        write = self._texts.closed if turn.step == "close" else self._texts.opened
-        text = write(turn.rule.name, turn.facts.device_id, turn.finding.words)
+        rule, device_id, finding = turn.rule.name, turn.facts.device_id, turn.finding
+        if turn.step == "close":
+            return self._texts.closed(rule, device_id, finding.words)
+        if finding and finding.is_wrong:
+            text = self._texts.opened(rule, device_id, finding.words)
+        else:
+            text = turn.alert.text
         return self._texts.still(text) if turn.step == "repeat" else text
 
     def _change(

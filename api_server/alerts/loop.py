@@ -97,7 +97,8 @@ class Heartbeat:
             with requests.get(
                 self._url, timeout=HEARTBEAT_TIMEOUT_S, allow_redirects=False, stream=True
             ) as answer:
-                cause = None if answer.ok else f"it answers {answer.status_code}"
+                taken = 200 <= answer.status_code < 300
+                cause = None if taken else f"it answers {answer.status_code}"
         except requests.RequestException as error:
             cause = type(error).__name__
         if cause and not self._failed:

@@ -16,7 +16,8 @@ HOUR_S = 3600
 LOSS_LASTS = timedelta(hours=24)
 WEARS_PCT = 3.0
 PEAK_TRUSTED_S = 180  # of its quarter, before a projection counts
-LATE = timedelta(seconds=20)  # how long a quarter's last readings are waited for
+LATE = timedelta(seconds=20)  # how long a quarter's last readings are waited for as a rule
+LATEST = timedelta(minutes=15)  # and how long if nothing has come since it ended
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Facts:
     running: dict[str, Any] | None = None  # the running quarter of a meter
     became_w: int | None = None  # what the quarter of the open alert became
     strings: list[dict[str, Any]] | None = None  # yesterday's verdicts
-    health: tuple[float, float] | None = None  # the battery's: of this month, the best before
+    health: tuple[str, float, float] | None = None  # the battery's: month, its own, the best before
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Alert:
     message_ts: datetime | None = None
     value: float | None = None
     detail: dict[str, Any] = field(default_factory=dict)
+    text: str = ""  # as it opened
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,12 @@ def fault(facts: Facts, alert: Alert | None, limits: Limits, now: datetime) -> F
         return None
     wrong = is_faulty(newest)
     held_s = (newest["ts"] - facts.state_since).total_seconds() if facts.state_since else 0.0
-    words = {"alarms": alarms or "", "state": state, "since": facts.state_since or newest["ts"]}
-    return Finding(wrong, not wrong, held_s, state, words, {"alarms": alarms, "state": state})
+    since = facts.state_since or newest["ts"]
+    if alert and "since" in alert.detail:
+        since = datetime.fromisoformat(alert.detail["since"])
+    words = {"alarms": alarms or "", "state": state, "since": since}
+    detail = {"alarms": alarms, "state": state, "since": since.isoformat()}
+    return Finding(wrong, not wrong, held_s, state, words, detail)
 
 
 def is_faulty(sample: dict[str, Any]) -> bool:
@@ -105,11 +111,16 @@ def is_faulty(sample: dict[str, Any]) -> bool:
 def peak(facts: Facts, alert: Alert | None, limits: Limits, now: datetime) -> Finding | None:
     """The running quarter will be a new month peak; over when it ends."""
     if alert is not None and alert.detail.get("quarter_end"):
-        ended = now >= datetime.fromisoformat(alert.detail["quarter_end"]) + LATE
-        if ended or alert.opened_ts is not None:
+        end = datetime.fromisoformat(alert.detail["quarter_end"])
+        ended = now >= end + LATE
+        if alert.opened_ts is not None:
+            is_told = facts.newest is not None and facts.newest["ts"] >= end
+            is_over = ended and (is_told or now >= end + LATEST)
             words = {**alert.detail, "became_w": facts.became_w}
-            value = facts.became_w if ended else alert.value
-            return Finding(False, ended, None, value, words, alert.detail)
+            value = facts.became_w if is_over else alert.value
+            return Finding(False, is_over, None, value, words, alert.detail)
+        if ended:
+            return Finding(False, True)
     running = facts.running
     if facts.kind != "p1" or running is None:
         return None
@@ -131,6 +142,7 @@ def loss(facts: Facts, alert: Alert | None, limits: Limits, now: datetime) -> Fi
     waiting = report.get("spool_count") or 0
     hour = HOUR_S / (report.get("poll_interval_s") or (5 if facts.kind == "sungrow" else 1))
     words = {"counts": counts, "rose": rose, "waiting": waiting, "hour": round(hour)}
+    words["since"] = report.get("since")
     if alert is None or alert.opened_ts is None:
         by = "counter" if rose else "spool"
         value = sum(counts[name] - counted.get(name, 0) for name in rose) if rose else waiting
@@ -157,9 +169,9 @@ def battery(facts: Facts, alert: Alert | None, limits: Limits, now: datetime) ->
     """The battery's state of health fell below the best of the twelve months before."""
     if facts.health is None:
         return None
-    soh_pct, best_pct = facts.health
-    wrong = soh_pct <= best_pct - WEARS_PCT
-    words = {"soh_pct": soh_pct, "best_pct": best_pct}
+    month, soh_pct, best_pct = facts.health
+    wrong = soh_pct <= round(best_pct - WEARS_PCT, 3)
+    words = {"month": month, "soh_pct": soh_pct, "best_pct": best_pct, "limit": WEARS_PCT}
     return Finding(wrong, not wrong, None, soh_pct, words)
 
 
@@ -193,12 +205,12 @@ def next_step(rule: Rule, finding: Finding, alert: Alert | None, now: datetime) 
         held_s = finding.held_s
         if held_s is None:
             held_s = (now - alert.since_ts).total_seconds() if alert else 0.0
-        if held_s >= rule.open_s:
+        if round(held_s) >= rule.open_s:  # looks come some milliseconds early or late
             return "open"
         return None if alert is not None else "notice"
     if not finding.is_over:
         return "reopen" if alert.closing_ts is not None else None
     held_s = (now - alert.closing_ts).total_seconds() if alert.closing_ts else 0.0
-    if max(held_s, finding.held_s or 0.0) >= rule.close_s:
+    if round(max(held_s, finding.held_s or 0.0)) >= rule.close_s:
         return "close"
     return None if alert.closing_ts is not None else "closing"

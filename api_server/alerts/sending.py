@@ -1,7 +1,8 @@
 """Sends messages, each channel by itself; once a channel took a message it never gets it again.
 
 A message goes out before the database hears that it was taken: a crash between the two sends it
-once more after the restart, and nothing else does.
+once more after the restart, and nothing else does: without a crash a sender knows what was taken,
+however long the database is away, and of several processes one has the lock of a channel.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import apprise
 import requests
 import requests.sessions
+from apprise import OverflowMode
 
 from api_server.data import alerts
 from api_server.data.database import DatabaseUnavailable, Store
@@ -54,6 +56,9 @@ class Channel:
         if self._plugin is None:
             text = f"ALERT_URLS: entry {number} is no URL that Apprise knows"
             raise InvalidSettings([text])
+        if self._plugin.overflow_mode == OverflowMode.UPSTREAM:
+            # A service refuses what is too long for it, and would never get anything else.
+            self._plugin.overflow_mode = OverflowMode.SPLIT
         self.key = hashlib.sha256(url.encode()).hexdigest()[:16]
         self.name = f"{number}: {self._plugin.url(privacy=True).partition('?')[0]}"
 
@@ -87,31 +92,46 @@ class Sender:
         self._channel = channel
         self._working = working
         self._backoff_s = 0.0
+        self._is_ours = False  # whether this process is the one that sends to the channel
+        self._taken: set[str] = set()  # messages of which the database has not heard it yet
 
     def tick(self) -> float:
         """Send what waits; returns how long to wait until the next pass."""
-        if not self._working():
-            return LOOK_S
-        key = self._channel.key
         try:
-            waiting = self._store.run(
-                lambda cursor: alerts.find_waiting(cursor, key, datetime.now(UTC))
-            )
-            for message_id, title, text in waiting:
-                if not self._working():
-                    break
-                if cause := self._channel.send(title, text):
-                    return self._fail(cause)
-                self._backoff_s = 0.0
-                self._note_taken(message_id)
+            if self._may_send():
+                key = self._channel.key
+                waiting = self._store.run(
+                    lambda cursor: alerts.find_waiting(cursor, key, datetime.now(UTC))
+                )
+                for message_id, title, text in waiting:
+                    if not self._working():
+                        break
+                    if cause := self._send(message_id, title, text):
+                        return self._fail(cause)
         except DatabaseUnavailable as error:
             logs.event(log, logging.WARNING, "database_unavailable", f"database: {error}")
-            return LOOK_S
         return LOOK_S
+
+    def _may_send(self) -> bool:
+        """Whether this process works, and no other is still sending to this channel."""
+        wanted, key = self._working(), self._channel.key
+        if wanted or self._is_ours:
+            self._is_ours = self._store.run(lambda cursor: alerts.lock(cursor, key, wanted))
+        return self._is_ours
+
+    def _send(self, message_id: str, title: str, text: str) -> str | None:
+        if message_id not in self._taken:
+            if cause := self._channel.send(title, text):
+                return cause
+            self._backoff_s = 0.0
+            self._taken.add(message_id)
+        self._note_taken(message_id)
+        return None
 
     def _note_taken(self, message_id: str) -> None:
         key = self._channel.key
         self._store.run(lambda cursor: alerts.note_taken(cursor, key, message_id))
+        self._taken.discard(message_id)
         msg = "a message was sent"
         logs.event(log, logging.INFO, "alert_sent", msg, channel=self._channel.name)
 

@@ -18,21 +18,24 @@ OPENED = {
     "peak": "{device}: the quarter until {quarter_end} is heading for {projected_w} W, and the"
     " month's limit is {limit_w} W. Use less than {headroom_w} W until {quarter_end}: switch off"
     " or delay something large.",
-    "counter": "{device}: its agent counts {counts}. Look at `run-edge NAME --spool` on the"
-    " Raspberry Pi: it lists what was refused and why.",
-    "spool": "{device}: its agent holds {waiting} readings that did not arrive, more than an"
-    " hour's worth ({hour}). Look at its network and at the server; nothing is lost while its"
-    " disk has room.",
-    "string": "{device}: {strings}. Look for shade, dirt or snow; if nothing is to be"
-    " seen, let the installer measure the string.",
-    "battery": "{device}: the battery's state of health is {soh_pct} %, it was {best_pct} % in the"
-    " twelve months before. Keep the figures for the manufacturer's warranty.",
+    "counter": "{device}: by its agent's report of {since} it counts {counts}; none is usual."
+    " Look at `run-edge NAME --spool` on the Raspberry Pi: it lists what was refused and why.",
+    "spool": "{device}: by its agent's report of {since} it holds {waiting} readings that did not"
+    " arrive, more than an hour's worth ({hour}). Look at its network and at the server; nothing"
+    " is lost while its disk has room.",
+    "string": "{device}: {strings}. Look for shade, dirt or snow; if nothing is to be seen, let"
+    " the installer measure the string.",
+    "battery": "{device}: in {month} the battery's state of health is {soh_pct} %, and it was"
+    " {best_pct} % in the twelve months before; {limit:g} points less are not usual. Keep the"
+    " figures for the manufacturer's warranty.",
 }
 CLOSED = {
     "silence": "{device} sends again.",
     "fault": "{device} reports no fault any more.",
     "peak": "{device}: the quarter until {quarter_end} became {became_w} W; the limit was"
     " {limit_w} W.",
+    "peak_unknown": "{device}: the quarter until {quarter_end} is over; what it became is not"
+    " known, for its readings did not arrive. The limit was {limit_w} W.",
     "loss": "{device}: its agent counts nothing new, {waiting} readings wait.",
     "string": "{device}: all strings gave their usual share yesterday.",
     "battery": "{device}: the battery's state of health is {soh_pct} % again.",
@@ -43,8 +46,8 @@ MANY = "{count} devices: {devices}. {hint}"
 MANY_OPENED = {
     "silence": "They send nothing: look at the server and its connection first.",
 }
-WEAK = "string {string} gave too little, since {since}"
-DEAD = "string {string} gave nothing, since {since}"
+WEAK = "string {string} gives less than 70 % of its usual share, since {since}"
+DEAD = "string {string} gives nothing while another does, since {since}"
 COUNTS = {"set_aside_count": "{n} set aside", "dropped": "{n} dropped", "lost": "{n} lost"}
 UNKNOWN = "an unknown value"
 NO_ERROR = "no error"

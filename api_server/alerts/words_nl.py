@@ -19,20 +19,24 @@ OPENED = {
     "peak": "{device}: het kwartier tot {quarter_end} gaat naar {projected_w} W, en de grens van"
     " de maand is {limit_w} W. Verbruik minder dan {headroom_w} W tot {quarter_end}: zet iets"
     " groots uit of stel het uit.",
-    "counter": "{device}: de agent telt {counts}. Kijk met `run-edge NAAM --spool` op de Raspberry"
-    " Pi: daar staat wat geweigerd werd en waarom.",
-    "spool": "{device}: de agent bewaart {waiting} metingen die niet aankwamen, meer dan een uur"
-    " ({hour}). Kijk naar zijn netwerk en naar de server; er gaat niets verloren zolang zijn"
-    " schijf plaats heeft.",
-    "string": "{device}: {strings}. Kijk naar schaduw, vuil of sneeuw; is er niets te"
-    " zien, laat de installateur dan de string meten.",
-    "battery": "{device}: de gezondheid van de batterij is {soh_pct} %, in de twaalf maanden"
-    " ervoor was dat {best_pct} %. Bewaar de cijfers voor de garantie.",
+    "counter": "{device}: volgens zijn verslag van {since} telt de agent {counts}; gewoon is"
+    " geen. Kijk met `run-edge NAAM --spool` op de Raspberry Pi: daar staat wat geweigerd werd en"
+    " waarom.",
+    "spool": "{device}: volgens zijn verslag van {since} bewaart de agent {waiting} metingen die"
+    " niet aankwamen, meer dan een uur ({hour}). Kijk naar zijn netwerk en naar de server; er"
+    " gaat niets verloren zolang zijn schijf plaats heeft.",
+    "string": "{device}: {strings}. Kijk naar schaduw, vuil of sneeuw; is er niets te zien, laat"
+    " de installateur dan de string meten.",
+    "battery": "{device}: in {month} is de gezondheid van de batterij {soh_pct} %, in de twaalf"
+    " maanden ervoor was dat {best_pct} %; {limit:g} punten minder is niet gewoon. Bewaar de"
+    " cijfers voor de garantie.",
 }
 CLOSED = {
     "silence": "{device} stuurt weer gegevens.",
     "fault": "{device} meldt geen storing meer.",
     "peak": "{device}: het kwartier tot {quarter_end} werd {became_w} W; de grens was {limit_w} W.",
+    "peak_unknown": "{device}: het kwartier tot {quarter_end} is voorbij; wat het werd is niet"
+    " bekend, want de metingen kwamen niet aan. De grens was {limit_w} W.",
     "loss": "{device}: de agent telt niets nieuws, {waiting} metingen wachten.",
     "string": "{device}: alle strings gaven gisteren hun gewone deel.",
     "battery": "{device}: de gezondheid van de batterij is weer {soh_pct} %.",
@@ -43,8 +47,8 @@ MANY = "{count} toestellen: {devices}. {hint}"
 MANY_OPENED = {
     "silence": "Ze sturen niets: kijk eerst naar de server en zijn verbinding.",
 }
-WEAK = "string {string} gaf te weinig, sinds {since}"
-DEAD = "string {string} gaf niets, sinds {since}"
+WEAK = "string {string} geeft minder dan 70 % van het gewone deel, sinds {since}"
+DEAD = "string {string} geeft niets terwijl een andere wel geeft, sinds {since}"
 COUNTS = {
     "set_aside_count": "{n} opzijgezet",
     "dropped": "{n} verloren uit het geheugen",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from edge_agent.shared.alarms import FAULT_STATES
 from edge_agent.shared.samples import format_time
 
-FAULT_LOOKBACK = timedelta(minutes=10)
+FAULT_LOOKBACK = timedelta(days=1)
 COUNTERS = ("set_aside_count", "dropped", "lost")
 KEPT = timedelta(days=30)  # a channel that took nothing for so long is not told what was then
 LISTED = 100
@@ -23,20 +23,8 @@ SELECT min(ts) FROM sungrow_samples WHERE device_id = %(device)s AND ts <= %(new
             AND {_IS_FAULTY} <> %(faulty)s AND (alarms IS NOT NULL OR running_state IS NOT NULL)
     ), %(since)s)
 """  # noqa: S608
-# What a quarter may become, from above: its register so far, and the highest power of late.
-_MAY_PEAK = """
-SELECT one.device_id FROM unnest(%(devices)s::text[]) AS one (device_id), LATERAL (
-    SELECT energy_import_kwh AS kwh, import_power_w AS power_w FROM p1_samples
-    WHERE device_id = one.device_id AND ts >= %(start)s ORDER BY ts LIMIT 1
-) AS first, LATERAL (
-    SELECT max(energy_import_kwh) AS kwh, max(import_power_w) AS power_w FROM p1_samples
-    WHERE device_id = one.device_id AND ts > %(now)s - interval '75 seconds'
-) AS late
-WHERE coalesce((late.kwh - first.kwh) * 4000, greatest(first.power_w, late.power_w))
-    + late.power_w * %(left)s / 900.0 > %(least)s
-"""
 _NOT_CLOSED = """
-SELECT device_id, rule, since_ts, opened_ts, closing_ts, message_ts, value, detail FROM alerts
+SELECT device_id, rule, since_ts, opened_ts, closing_ts, message_ts, value, detail, text FROM alerts
 WHERE closed_ts IS NULL AND device_id = ANY(%s)
 """
 _LIST = """
@@ -69,7 +57,7 @@ def find_first_newer(cursor: Any, kind: str, device_id: str, ts: datetime) -> da
 def find_state_since(
     cursor: Any, device_id: str, newest_ts: datetime, is_faulty: bool
 ) -> datetime | None:
-    """Since when an inverter's samples are as faulty, or not, as the newest; ten minutes back."""
+    """Since when an inverter's samples are as faulty, or not, as the newest; a day back."""
     values = {
         "device": device_id,
         "newest": newest_ts,
@@ -81,18 +69,14 @@ def find_state_since(
     return cursor.fetchone()[0]
 
 
-def find_may_peak(
-    cursor: Any, device_ids: list[str], start: datetime, now: datetime, least_w: float
-) -> list[str]:
-    """Meters whose running quarter may pass so many watts; the others need no closer look."""
-    left_s = max(0.0, 900 - (now - start).total_seconds())
-    values = {"devices": device_ids, "start": start, "now": now, "left": left_s, "least": least_w}
-    cursor.execute(_MAY_PEAK, values)
-    return [device_id for (device_id,) in cursor.fetchall()]
+def read_most(cursor: Any, device_ids: list[str], start: datetime) -> dict[str, float]:
+    """What the quarter that runs since `start` comes to at most in W, by meter."""
+    cursor.execute("SELECT * FROM p1_most_of_quarter(%s, %s)", (device_ids, start))
+    return dict(cursor.fetchall())
 
 
 def read_not_closed(cursor: Any, device_ids: list[str]) -> dict[tuple[str, str], tuple]:
-    """(since_ts, opened_ts, closing_ts, message_ts, value, detail) by device and rule."""
+    """(since_ts, opened_ts, closing_ts, message_ts, value, detail, text) by device and rule."""
     cursor.execute(_NOT_CLOSED, (device_ids,))
     return {(row[0], row[1]): row[2:] for row in cursor.fetchall()}
 
@@ -145,6 +129,16 @@ def _put_alert(cursor: Any, key: tuple, columns: dict[str, Any]) -> None:
     )
 
 
+def lock(cursor: Any, channel: str, wanted: bool) -> bool:
+    """Take or give back the lock of who sends to a channel; whether this session has it."""
+    if not wanted:
+        cursor.execute("SELECT pg_advisory_unlock_all()")
+        return False
+    # Taken again by the same session it only counts up; with the session it goes.
+    cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (channel,))
+    return cursor.fetchone()[0]
+
+
 def find_waiting(cursor: Any, channel: str, now: datetime) -> list[tuple[str, str, str]]:
     """(message_id, title, text) of what a channel has not taken yet, oldest first."""
     cursor.execute(
@@ -162,6 +156,16 @@ def note_taken(cursor: Any, channel: str, message_id: str) -> None:
         "UPDATE alert_messages SET waiting = array_remove(waiting, %s) WHERE message_id = %s",
         (channel, message_id),
     )
+
+
+def find_open(cursor: Any, device_ids: list[str]) -> list[tuple[str, str]]:
+    """Device and rule of each alert that is open."""
+    cursor.execute(
+        "SELECT device_id, rule FROM alerts WHERE device_id = ANY(%s) AND closed_ts IS NULL"
+        " AND opened_ts IS NOT NULL",
+        (device_ids,),
+    )
+    return cursor.fetchall()
 
 
 def answer(cursor: Any, device_ids: list[str]) -> dict[str, Any]:

@@ -2,16 +2,18 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from api_server.data import rollups
 from api_server.data.database import HISTORY_S, Store
 from api_server.data.frames import Frame
+from api_server.data.periods import midnight
 from edge_agent.shared.samples import SUNGROW
 
 FLOWS = ("charge_kwh", "discharge_kwh")
+HALF_A_DAY = timedelta(hours=12)
 LEAST_CHARGE_KWH = 5.0  # an efficiency of less says nothing
 
 _TOLD = """
@@ -68,6 +70,17 @@ def answer(
         return {"months": months, **year_kept, "capacity_kwh": capacity}
 
     return {"device_id": device_id, "year": year.year, **store.run(work, HISTORY_S)}
+
+
+def read_health(
+    cursor: Any, device_id: str, today: date, zone: ZoneInfo
+) -> list[tuple[str, float]]:
+    """Each month of this year and the last in which the state of health is known, and its last."""
+    first, last = date(today.year - 1, 1, 1), date(today.year + 1, 1, 1)
+    cursor.execute(_STATES, (device_id, midnight(first, zone), midnight(last, zone)))
+    # A month's row is named by its start, or by another hour of that day.
+    months = [((at + HALF_A_DAY).astimezone(zone), soh_pct) for at, *_, soh_pct in cursor]
+    return [(f"{at:%Y-%m}", soh_pct) for at, soh_pct in months if soh_pct is not None]
 
 
 def _read_months(

@@ -1,6 +1,6 @@
 """What /metrics says of the devices: asked at most every few seconds, and never waited for long."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from time import monotonic
@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client.core import GaugeMetricFamily
 
 from api_server.config import Device
-from api_server.data import samples
+from api_server.data import alerts, samples
 from api_server.data.agents import Agents
 from api_server.data.cache import Cache
 from api_server.data.database import DatabaseUnavailable, Store
@@ -47,6 +47,7 @@ class Gauges:
         self._asked_at = float("-inf")
         self._newest: dict[str, dict[str, Any]] = {}
         self._reports: dict[str, dict[str, Any]] = {}
+        self._open: list[tuple[str, str]] = []  # device and rule of alerts
         self._database_up = self._redis_up = False
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -71,7 +72,9 @@ class Gauges:
                         self._store, KINDS[kind], some, FIELDS[kind], datetime.now(UTC)
                     )
             self._newest = newest
-            self._reports = self._agents.read([device.device_id for device in self._devices])
+            ids = [device.device_id for device in self._devices]
+            self._reports = self._agents.read(ids)
+            self._open = self._store.run(lambda cursor: alerts.find_open(cursor, ids))
             self._database_up = True
         except DatabaseUnavailable:
             self._database_up = False
@@ -103,10 +106,12 @@ class Gauges:
         yield _gauge("battery_charge_ratio", "State of charge, 0 to 1.", one, charges)
         text = "Samples that the agent holds, by its last report."
         yield _gauge("agent_spool_samples", text, one, spools)
+        text = "1 for each alert that is open."
+        yield _gauge("alert_open", text, ["device", "rule"], [(key, 1) for key in self._open])
 
 
 def _gauge(
-    name: str, text: str, labels: list[str], values: Iterable[tuple[list[str], float]]
+    name: str, text: str, labels: list[str], values: Iterable[tuple[Sequence[str], float]]
 ) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"sunspool_{name}", text, labels=labels)
     for named, value in values:

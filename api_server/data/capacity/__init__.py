@@ -3,8 +3,19 @@
 Functions return the API's answers; `now` and `at` are instants in UTC.
 """
 
-from api_server.data.capacity.meter import Meter
+from api_server.data.capacity.meter import Meter, quarter_start
 from api_server.data.capacity.months import month, year
-from api_server.data.capacity.running import now, outdated
+from api_server.data.capacity.quarters import FLOOR_W
+from api_server.data.capacity.running import became_w, now, outdated, own_peak_w
 
-__all__ = ["Meter", "month", "now", "outdated", "year"]
+__all__ = [
+    "FLOOR_W",
+    "Meter",
+    "became_w",
+    "month",
+    "now",
+    "outdated",
+    "own_peak_w",
+    "quarter_start",
+    "year",
+]

@@ -14,7 +14,7 @@ from api_server.data.capacity.months import local
 from api_server.data.capacity.quarters import FLOOR_W, NEAR, Peak
 from api_server.data.counters import LEAST_STEP_S, STEADY, Fold, Rule, Span
 from api_server.data.database import Store
-from api_server.data.periods import QUARTER, floor
+from api_server.data.periods import QUARTER, floor, midnight
 from edge_agent.shared.samples import P1, format_time
 
 Reading = tuple[datetime, float]  # of the import register, in kWh
@@ -176,8 +176,9 @@ def _month_peak(
     bounds = quarters.bounds(first, zone)
     if bounds is None:
         return None
-    if quarter.own_peak_w is not None and bounds[0] < _ended(quarter, start) <= bounds[1]:
-        return quarter.own_peak_w, "official"
+    own_w = own_peak_w(quarter.own_peak_w, quarter.own_peak_ts, start, zone)
+    if own_w is not None:
+        return own_w, "official"
     if bounds[0] == start:
         return None
     key = f"peak:{device_id}"
@@ -197,11 +198,31 @@ def _month_peak(
     return told
 
 
-def _ended(quarter: Quarter, start: datetime) -> datetime:
-    """When the quarter of the meter's own peak ended; without a time it is the running one."""
-    if quarter.own_peak_ts is None:
-        return start + QUARTER
-    return quarter_start(quarter.own_peak_ts.astimezone(UTC) + QUARTER / 2)
+def own_peak_w(
+    watts: int | None, ts: datetime | None, start: datetime, zone: ZoneInfo
+) -> int | None:
+    """A meter's own peak, if it is of the month of the quarter that begins at `start`."""
+    bounds = quarters.bounds(floor(start.astimezone(zone).date(), "month"), zone)
+    # Its time is its quarter's end, give or take; without a time it is of the running one.
+    ended = start + QUARTER if ts is None else quarter_start(ts.astimezone(UTC) + QUARTER / 2)
+    return watts if bounds and bounds[0] < ended <= bounds[1] else None
+
+
+def became_w(store: Store, settings: Settings, device_id: str, start: datetime) -> int | None:
+    """What the quarter that began at `start` became: by the register, else as it was sampled.
+
+    None while its samples tell neither, or not of enough of it.
+    """
+    zone = settings.site_timezone
+    day = start.astimezone(zone).date()
+    edges = midnight(day, zone), midnight(day + timedelta(days=1), zone)
+    found = store.run(lambda cursor: quarters.read(cursor, device_id, *edges, zone).quarters)
+    for quarter in found:
+        if quarter.start == start and quarter.register_w is not None:
+            return round(quarter.register_w)
+        if quarter.start == start and quarter.is_trusted(start + QUARTER):
+            return round(quarter.sampled_w)
+    return None
 
 
 def _recall(text: bytes | None, start: datetime) -> list[tuple[float, str] | None] | None:

@@ -119,8 +119,8 @@ def test_peak(quarter, alert, expected):
 
 def test_a_peak_closes_with_its_quarter_and_says_what_it_became():
     alert = opened(60, detail=OF_QUARTER)
-    facts = Facts("meter", "p1", running=running(10), became_w=3950)
     end = datetime.fromisoformat(OF_QUARTER["quarter_end"])
+    facts = Facts("meter", "p1", newest={"ts": end}, running=running(10), became_w=3950)
     assert step("peak", facts, alert, end + timedelta(seconds=19)) is None
     assert step("peak", facts, alert, end + timedelta(seconds=20)) == "close"
     finding = BY_NAME["peak"].judge(facts, alert, LIMITS, end + timedelta(seconds=20))
@@ -133,6 +133,14 @@ def test_a_peak_closes_with_its_quarter_and_says_what_it_became():
 
 
 LATE = timedelta(seconds=20)
+
+
+def test_a_peak_waits_for_its_readings_but_not_for_ever():
+    alert = opened(60, detail=OF_QUARTER)
+    end = datetime.fromisoformat(OF_QUARTER["quarter_end"])
+    facts = Facts("meter", "p1", newest={"ts": end - timedelta(seconds=1)})
+    assert step("peak", facts, alert, end + timedelta(seconds=899)) is None
+    assert step("peak", facts, alert, end + timedelta(seconds=900)) == "close"
 
 
 def meter(counted: dict[str, int] | None = None, **report: Any) -> Facts:
@@ -191,10 +199,10 @@ def test_string(verdicts, alert, expected):
     ("health", "alert", "expected"),
     [
         (None, None, None),
-        ((97.0, 99.9), None, None),
-        ((96.9, 99.9), None, "open"),
-        ((96.9, 99.9), opened(), None),
-        ((97.0, 99.9), opened(), "close"),
+        (("2026-11", 97.0, 99.9), None, None),
+        (("2026-11", 96.9, 99.9), None, "open"),
+        (("2026-11", 96.9, 99.9), opened(), None),
+        (("2026-11", 97.0, 99.9), opened(), "close"),
     ],
 )
 def test_battery(health, alert, expected):

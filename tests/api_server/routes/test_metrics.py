@@ -13,6 +13,7 @@ from urllib.error import URLError
 from urllib.parse import quote
 from urllib.request import urlopen
 
+import psycopg2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -50,7 +51,7 @@ def api(settings: dict[str, str], tmp_path: Path):
         yield api
 
 
-def test_what_devices_say(api: Api) -> None:
+def test_what_devices_say(api: Api, settings: dict[str, str]) -> None:
     roof, meter = Client(api.url), Client(api.url, "meter-token")
     now = datetime.now(UTC)
     recent = {**INVERTER, "ts": format_time(now - timedelta(seconds=20)), "battery_soc_pct": None}
@@ -60,7 +61,17 @@ def test_what_devices_say(api: Api) -> None:
     assert meter.post(METER).status == 200
     report = b'{"samples": [], "agent": {"spool_count": 17}}'
     assert meter.ask("POST", "/v1/ingest", report).status == 200
+    with psycopg2.connect(settings["DATABASE_URL"]) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO alerts (device_id, rule, since_ts, opened_ts, closed_ts) VALUES"
+            " ('roof', 'fault', now(), now(), NULL), ('roof', 'silence', now(), now(), now()),"
+            " ('meter', 'peak', now(), NULL, NULL), ('nobody', 'fault', now(), now(), NULL)"
+        )
+    connection.close()
     values = scrape(api)
+    opened = {labels for name, labels in values if name == "sunspool_alert_open"}
+    assert opened == {(("device", "roof"), ("rule", "fault"))}
+    assert value(values, "alert_open", device="roof", rule="fault") == 1
     assert value(values, "samples_total", device="roof", result="inserted") == 2
     assert value(values, "samples_total", device="roof", result="duplicate") == 1
     assert value(values, "samples_total", device="roof", result="rejected") == 1
