@@ -12,6 +12,7 @@ import psycopg2
 from api_server import config
 from api_server.data import periods, refresh, retention
 from api_server.data.capacity import kept
+from api_server.data.postgres import NodeAway
 from api_server.migrations import history, migrate
 from edge_agent.shared import logs
 from edge_agent.shared.environment import InvalidSettings
@@ -44,8 +45,14 @@ def main(arguments: list[str]) -> int:
                 since = periods.midnight(options.since, settings.site_timezone)
                 refresh.forget(connection, since)
                 kept.forget(connection, since)
-            refresh.refresh(connection)
+            away = None
+            try:
+                refresh.refresh(connection)
+            except NodeAway as error:
+                away = error
             kept.keep(connection, settings.site_timezone)
+            if away:
+                raise away
             if settings.keep_samples_days is not None:
                 retention.drop(connection, settings.keep_samples_days, settings.site_timezone)
     except (InvalidSettings, history.SchemaProblem, psycopg2.Error) as error:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -62,19 +63,20 @@ class Gauges:
 
     def _ask(self) -> None:
         self._redis_up = self._cache.state() != "down"
+        near: set[str] = set()  # those of a node that is away keep what was known of them
+        opened: list[tuple[str, str]] = []
         try:
-            newest: dict[str, dict[str, Any]] = {}
             for kind in POWERS:
                 ids = [device.device_id for device in self._devices if device.kind == kind]
                 for first in range(0, len(ids), RANGE):
-                    some = ids[first : first + RANGE]
-                    newest |= samples.newest_of(
+                    some = samples.reachable(self._store, ids[first : first + RANGE])
+                    self._newest |= samples.newest_of(
                         self._store, KINDS[kind], some, FIELDS[kind], datetime.now(UTC)
                     )
-            self._newest = newest
-            ids = [device.device_id for device in self._devices]
-            self._reports = self._agents.read(ids)
-            self._open = self._store.run(lambda cursor: alerts.find_open(cursor, ids))
+                    self._reports |= self._agents.read(some)
+                    opened += self._store.run(partial(alerts.find_open, device_ids=some))
+                    near.update(some)
+            self._open = opened + [known for known in self._open if known[0] not in near]
             self._database_up = True
         except DatabaseUnavailable:
             self._database_up = False

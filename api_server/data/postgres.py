@@ -9,6 +9,7 @@ it is connected to (a changed collation) is in `notices`; libpq itself would pri
 import math
 import select
 import time
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,10 @@ _KEEPALIVES = {
 
 class NoAnswer(psycopg2.OperationalError):
     """The server was silent until the deadline."""
+
+
+class NodeAway(psycopg2.OperationalError):
+    """Some devices could not be reached; what was to be done is done for the others."""
 
 
 class NotCommitted(psycopg2.OperationalError):
@@ -81,6 +86,27 @@ def committed(cursor: Any, statement: str, values: Any = None) -> tuple:
     if broken:
         raise NotCommitted(broken[0])
     return cursor.fetchone() if cursor.description else ()
+
+
+def for_each(connection: Connection, devices: Iterable[tuple], work: Callable[..., None]) -> None:
+    """Call work(device_id, ...) with each of the tuples, also after it failed for others.
+
+    An id that is None stands for devices of a node that is away. Raises NodeAway in the end.
+    """
+    missed = []
+    for device_id, *rest in devices:
+        if device_id is None:
+            missed.append("some devices are on a node that does not answer")
+            continue
+        try:
+            work(device_id, *rest)
+        except psycopg2.OperationalError as error:
+            if connection.closed:
+                raise
+            connection.cursor().execute("ROLLBACK")
+            missed.append(f"{device_id}: {str(error).partition(chr(10))[0]}")
+    if missed:
+        raise NodeAway(f"done is all that could be reached: {'; '.join(missed[:3])}")
 
 
 def _wait(connection: extensions.connection) -> None:

@@ -17,10 +17,13 @@ from edge_agent.shared.samples import KINDS, Kind
 PIECE = timedelta(days=7)
 # A day more than is refused: nothing that is being stored lies below.
 _LIMIT = "SELECT rollup_start('day', now() - make_interval(days => %s))"
+_ARE_KEPT = "SELECT EXISTS (SELECT FROM rollup_levels() WHERE unit = 'quarter')"
 _UNHELD = """
 SELECT EXISTS (
-    SELECT FROM {kind}_devices WHERE rollup_kept('{kind}', device_id, 'quarter') < %(limit)s
-) OR EXISTS (SELECT FROM rollup_marks WHERE kind = '{kind}' AND bucket < %(limit)s)
+    SELECT 1 FROM {kind}_devices AS device LEFT JOIN rollup_state AS state
+        ON state.device_id = device.device_id AND kind = '{kind}'
+    WHERE %(are_kept)s AND coalesce(kept_until, '-infinity') < %(limit)s
+) OR EXISTS (SELECT 1 FROM rollup_marks WHERE kind = '{kind}' AND bucket < %(limit)s)
 """
 _OLDEST = "SELECT min(ts) FROM {kind}_samples WHERE device_id = %s AND ts < %s"
 _KEEP = """
@@ -41,8 +44,10 @@ def drop(connection: Connection, days: int, zone: ZoneInfo) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_LIMIT, (days + 1,))
         [limit] = cursor.fetchone()
+        cursor.execute(_ARE_KEPT)
+        [are_kept] = cursor.fetchone()
         for kind in KINDS.values():
-            cursor.execute(_UNHELD.format(kind=kind.name), {"limit": limit})
+            cursor.execute(_UNHELD.format(kind=kind.name), {"limit": limit, "are_kept": are_kept})
             if cursor.fetchone()[0]:
                 continue  # until the next refresh
             in_chunks = _is_in_chunks(cursor)

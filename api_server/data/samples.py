@@ -73,6 +73,19 @@ def newest_of(
     return store.run(work)
 
 
+def reachable(store: Store, device_ids: list[str]) -> list[str]:
+    """Those of some devices that can be asked now, where they are on several nodes."""
+
+    def work(cursor: Any) -> list[str]:
+        cursor.execute("SELECT to_regproc('reachable') IS NOT NULL")
+        if not cursor.fetchone()[0]:
+            return device_ids
+        cursor.execute("SELECT reachable(%s)", (device_ids,))
+        return [device_id for (device_id,) in cursor.fetchall()]
+
+    return store.run(work)
+
+
 def _spans(now: datetime) -> list[tuple[Any, Any]]:
     """Where to look for the newest sample, one after the other: first in few chunks."""
     known = [(now - recent, now) for recent in RECENT]

@@ -17,6 +17,14 @@ _REFUSED = """
 """
 
 
+def distribute(conn: Connection) -> None:
+    """Distribute the tables that are new, in a database where the others are."""
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT to_regproc('distribute_tables') IS NOT NULL")
+        if cursor.fetchone()[0]:
+            cursor.execute("SELECT distribute_tables()")
+
+
 def lack(conn: Connection) -> str | None:
     """Why nothing can be distributed here, with what a superuser has to run; None if it can."""
     with conn.cursor() as cursor:

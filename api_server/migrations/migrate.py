@@ -24,7 +24,7 @@ from psycopg2.extensions import connection as Connection
 from api_server import config
 from api_server.config import DatabaseSettings
 from api_server.data import periods, postgres, refresh
-from api_server.migrations import history, rights, timescale
+from api_server.migrations import citus, history, rights, timescale
 from api_server.migrations.history import COMMAND, ZONE, Migration, SchemaProblem
 from edge_agent.shared import logs
 from edge_agent.shared.environment import InvalidSettings
@@ -170,6 +170,7 @@ class Run:
         with self._transaction():
             if reason is None:
                 self._execute_file(migration)
+                citus.distribute(self.conn)
                 self._execute(
                     "INSERT INTO schema_migrations (version, name, checksum) VALUES (%s, %s, %s)",
                     (migration.version, migration.name, migration.checksum),
@@ -231,10 +232,8 @@ class Run:
             "midnight_twice": str(periods.repeats_midnight(self.settings.site_timezone)),
         }
         [(schema,)] = self._query("SELECT current_schema()", None)
-        for name, value in {
-            "schema": schema,
-            "extension": timescale.find_schema(self.conn),
-        }.items():
+        names = {"schema": schema, "extension": timescale.find_schema(self.conn)}
+        for name, value in names.items():
             text = text.replace(f':"{name}"', sql.Identifier(value or schema).as_string(self.conn))
         return re.sub(
             r":'(\w+)'",

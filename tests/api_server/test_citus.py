@@ -1,18 +1,33 @@
 """The API on a Citus cluster: what lies where, whether answers are true, nodes that die or join."""
 
+import random
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
 
+from api_server import create_app
 from tests.api_server.data import test_balance, test_rollups
+from tests.api_server.migrations import test_migrate
 from tests.support import history
 from tests.support.client import INVERTER, METER, Client
 from tests.support.home import KINDS, Home, TrueBalance, make_samples
-from tests.support.servers import Api, CitusCluster, Redis, migrate, open_folder, wait_until
+from tests.support.servers import (
+    ROOT,
+    Api,
+    CitusCluster,
+    Redis,
+    migrate,
+    open_folder,
+    wait_until,
+)
+from tests.support.servers.process import environment
 from tests.support.truth import Truth
 
 pytestmark = pytest.mark.slow
@@ -20,6 +35,7 @@ pytestmark = pytest.mark.slow
 DEVICES = [f"device{number}" for number in range(12)]
 LOCAL = {"schema_migrations", "schema_settings", "schema_skipped"}
 BATCH = 20
+REMOTE = "-ccitus.log_remote_commands%3Don"
 
 
 class Database:
@@ -68,11 +84,13 @@ def test_everything_of_a_device_is_distributed_together(database: Database) -> N
 
 
 @pytest.mark.full
-def test_a_database_that_gains_citus_later(citus: CitusCluster) -> None:
-    """The migration says what a superuser has to run, and then distributes what there is."""
+def test_a_database_that_gains_citus_later(citus: CitusCluster, copy: Path) -> None:
+    """The migration says what a superuser has to run, and then distributes what there is, and
+    each table that comes later; another zone is rebuilt as everywhere."""
     url = citus.coordinator.create_database("later")
     assert "skipped 0032_citus.sql: Citus is not in this database: a superuser" in migrate(url)
-    made = history.make("p1", "meter", datetime(2026, 9, 1, tzinfo=UTC), 3, seed=1)
+    begin = datetime(2026, 9, 1, tzinfo=UTC)
+    made = history.make("p1", test_rollups.DEVICE, begin, 3, seed=1)
     history.insert(url, "p1", made)
     levels = ("quarter_hourly", "hourly", "daily", "monthly")
 
@@ -86,11 +104,20 @@ def test_a_database_that_gains_citus_later(citus: CitusCluster) -> None:
     citus.create_extension("later")
     assert "SELECT citus_add_node('HOST', 5432)" in migrate(url)
     citus.join_workers("later")
-    assert migrate(url) == "applied 0032_citus.sql\n"
+    assert migrate(url) == "applied 0032_citus.sql\napplied 0047_citus_nodes.sql\n"
     assert read() == before
     test_rollups.refresh(url)
     assert read() == before
     assert migrate(url) == ""
+    zone = "Asia/Kolkata"
+    assert test_migrate.run(url, "--rebuild-rollups", SITE_TIMEZONE=zone).returncode == 0
+    site = test_rollups.Site(citus, "p1", zone, url)
+    test_rollups.assert_all_frames(site, Truth("p1", made), random.Random(1))
+    (copy / "sql/9999_later.sql").write_text("CREATE TABLE later (device_id text PRIMARY KEY)")
+    assert test_migrate.run(url, folder=copy, SITE_TIMEZONE=zone).returncode == 0
+    distributed = "SELECT count(DISTINCT colocation_id) FROM citus_tables WHERE table_name IN"
+    found = citus.coordinator.query(f"{distributed} ('later'::regclass, 'agents')", None, "later")
+    assert found == [(1,)]
 
 
 @pytest.fixture
@@ -147,47 +174,79 @@ def views(database: Database, device_id: str, kind: str) -> int:
     return count
 
 
-def test_a_request_goes_to_one_shard(database: Database, home: Home) -> None:
-    """Whatever is asked of a device; what is asked of several goes to one for each."""
-    log = database.cluster.coordinator.log_file
-    app = Home(database, DATABASE_URL=f"{database.url}?options=-ccitus.log_remote_commands%3Don")
-    groups = dict(database.query("SELECT shardid::text, shardminvalue FROM pg_dist_shard"))
+class Watched(Home):
+    """A home whose database logs what it sends to its workers."""
 
-    def shards() -> set[str]:
-        """Since it was last asked."""
-        told = log.read_text()[shards.read :]
-        shards.read += len(told)
-        return {groups[one] for one in re.findall(r"_(10\d{4})\b", told) if one in groups}
+    def __init__(self, database: Database):
+        super().__init__(database, DATABASE_URL=f"{database.url}?options={REMOTE}")
+        self.log = database.cluster.coordinator.log_file
+        self.read = len(self.log.read_text())
+        found = database.query("SELECT shardid::text, shardminvalue FROM pg_dist_shard")
+        self.groups = dict(found)
 
-    shards.read = len(log.read_text())
-    now = datetime.now(UTC).isoformat()
+    def shards(self) -> set[str]:
+        """Those that were asked since this was asked."""
+        told = self.log.read_text()[self.read :]
+        self.read += len(told)
+        return {self.groups[n] for n in re.findall(r"_(10\d{4})\b", told) if n in self.groups}
+
+
+def test_an_ingest_goes_to_one_shard(database: Database, home: Home) -> None:
+    """With a report too, and of either kind."""
+    watched = Watched(database)
     for base, token in ((INVERTER, "r"), (METER, "m")):
-        body = {"samples": [base | {"ts": now}], "agent": {"poll_interval_s": 5}}
+        sample = base | {"ts": datetime.now(UTC).isoformat()}
+        body = {"samples": [sample], "agent": {"poll_interval_s": 5}}
         for _ in range(2):
-            answer = app.app.test_client().post(
+            answer = watched.app.test_client().post(
                 "/v1/ingest", json=body, headers={"Authorization": f"Bearer {token}"}
             )
-            assert (answer.status_code, len(shards())) == (200, 1)
-    today = date.today()
-    for path in (
+            assert (answer.status_code, len(watched.shards())) == (200, 1)
+
+
+def test_a_request_goes_to_one_shard(database: Database, home: Home) -> None:
+    """Whatever is asked of a device; what is asked of several goes to one for each."""
+    now, today = datetime.now(UTC), date.today()
+    for device_id, base in (("roof", INVERTER), ("meter", METER)):
+        history.send(home.url, KINDS[device_id], [base | {"device_id": device_id, "ts": now}])
+    watched = Watched(database)
+    paths = (
         "realtime?device_id=roof",
         "realtime?device_id=meter",
         "series?device_id=roof&frame=day",
         "series?device_id=roof&frame=all",
         "series?device_id=meter&frame=month",
         f"capacity/month/{today:%Y-%m}?device_id=meter",
+        "capacity/now?device_id=meter",
         "capacity/year?device_id=meter",
         "daily-energy?device_id=meter",
         "cost?device_id=meter&frame=year",
         f"samples?device_id=roof&from={today}&to={today + timedelta(days=1)}",
         "completeness?device_id=roof",
-    ):
+        f"battery?device_id=roof&date={today.year}",
+        f"strings?device_id=roof&date={today}",
+        "alerts?device_id=roof",
+        "balance?site=home&frame=day",
+        "balance/now?site=home",
+        "devices",
+    )
+    for path in paths:
         route, _, query = path.partition("?")
-        assert app.ask(f"/v1/{route}", **dict(parse_qsl(query))).status_code == 200, path
-        assert len(shards()) == 1, path
-    devices = {one["device_id"]: one for one in app.get("/v1/devices")["devices"]}
-    assert devices["roof"]["newest_ts"][:10] == now[:10]
-    assert len(shards()) <= len(devices)
+        assert watched.ask(f"/v1/{route}", **dict(parse_qsl(query))).status_code == 200, path
+        assert 0 < len(watched.shards()) <= (1 if "device_id" in query else len(KINDS)), path
+    told = watched.get("/v1/devices")["devices"]
+    assert all(one["age_s"] < 60 for one in told if one["device_id"] in ("roof", "meter"))
+
+
+def test_a_plan_of_one_device_has_one_task(database: Database) -> None:
+    """Of its samples, and of every rollup as others read it, with what is not kept yet."""
+    for kind in ("sungrow", "p1"):
+        for table in ("samples", "quarter_hourly", "hourly", "daily", "monthly"):
+            plan = database.query(
+                f"EXPLAIN SELECT * FROM {kind}_{table} WHERE device_id = 'roof' LIMIT 1"
+            )
+            counts = re.findall(r"Task Count: (\d+)", str(plan))
+            assert set(counts) == {"1"}, (kind, table)
 
 
 class Fleet:
@@ -245,17 +304,24 @@ class Fleet:
         assert {row[0] for row in found} == set(DEVICES)
 
 
-@pytest.fixture
-def api(database: Database, redis: Redis) -> Iterator[Api]:
-    """The API under gunicorn, for many devices."""
-    environ = {
+def settings(database: Database, redis: Redis) -> dict[str, str]:
+    """Of an API for many devices."""
+    return {
         "DATABASE_URL": database.url,
         "REDIS_URL": redis.url,
         "DEVICE_TOKENS": ",".join(f"token-{name}:{name}" for name in DEVICES),
         "MAX_REQUESTS_PER_MINUTE": "0",
     }
+
+
+@pytest.fixture
+def api(database: Database, redis: Redis) -> Iterator[Api]:
+    """The API under gunicorn, for many devices."""
     database.query("DELETE FROM sungrow_samples WHERE device_id LIKE 'device%%' RETURNING 1")
-    with open_folder("sunspool-citus-api-") as folder, Api(folder, environ) as api:
+    with (
+        open_folder("sunspool-citus-api-") as folder,
+        Api(folder, settings(database, redis)) as api,
+    ):
         yield api
 
 
@@ -305,6 +371,55 @@ def test_a_worker_that_dies_stops_its_own_devices_only(
     assert {status for all_of in refused.values() for status, _ in all_of} == {503}
     assert all(int(wait or 0) > 0 for all_of in refused.values() for _, wait in all_of)
     fleet.assert_all_stored(database)
+
+
+def test_the_others_are_looked_after_while_a_worker_is_away(
+    database: Database, citus: CitusCluster, redis: Redis
+) -> None:
+    """Their rollups are kept, their series answered, their gauges told."""
+    victim = citus.workers[0]
+    lost = devices_of(database, victim.port)
+    now = datetime.now(UTC)
+    database.query("DELETE FROM sungrow_samples WHERE device_id LIKE 'device%%' RETURNING 1")
+    for name in DEVICES:
+        fault = INVERTER | {"device_id": name, "alarms": "13049.30"}
+        times = [now - timedelta(seconds=age) for age in (7200, 90, 60, 30, 1)]
+        history.send(database.url, "sungrow", [fault | {"ts": at} for at in times])
+    near = set(DEVICES) - lost
+    environ = settings(database, redis)
+    app = create_app(environ)
+    victim.kill()
+    try:
+        done = run_command("rollups", environ)
+        assert (done.returncode, "a node that does not answer" in done.stderr) == (1, True)
+        for name in DEVICES:
+            answer = app.test_client().get(
+                f"/v1/series?device_id={name}&frame=day",
+                headers={"Authorization": f"Bearer token-{name}"},
+            )
+            assert answer.status_code == (503 if name in lost else 200), name
+            assert ("Retry-After" in answer.headers) == (name in lost)
+        text = app.test_client().get("/metrics").text
+        assert "sunspool_database_up 1.0" in text
+        assert set(re.findall(r'sample_age_seconds{device="(\w+)"}', text)) == near
+    finally:
+        victim.start()
+    kept = database.query("SELECT device_id FROM rollup_state WHERE kept_until > '2020-01-01'")
+    assert {name for (name,) in kept} & set(DEVICES) == near
+    done = run_command("rollups", environ)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def run_command(name: str, environ: dict[str, str], *options: str) -> subprocess.CompletedProcess:
+    """Run a command of the server to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", f"api_server.{name}", *options],
+        cwd=ROOT,
+        env=environment(environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 @pytest.mark.full

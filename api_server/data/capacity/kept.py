@@ -7,12 +7,13 @@ the row, and then what was read without that sample is not kept.
 import time
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from psycopg2.extensions import connection as Connection
 
-from api_server.data import rollups
+from api_server.data import postgres, refresh, rollups
 from api_server.data.capacity import quarters
 from api_server.data.capacity.quarters import Peak, Peaks
 from api_server.data.periods import after, floor
@@ -60,19 +61,18 @@ def read(cursor: Any, device_id: str, start: datetime, end: datetime) -> dict[Bo
 
 
 def keep(connection: Connection, zone: ZoneInfo) -> None:
-    """Keep what is over and not kept; the connection commits every statement by itself."""
+    """Keep what is over and not kept; the connection commits every statement by itself.
+
+    Raises NodeAway in the end, if some meters could not be reached.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", (TURN,))
         if not cursor.fetchone()[0]:
             return
         try:
-            cursor.execute("SELECT device_id FROM p1_devices")
             ends = time.monotonic() + LONGEST_S
-            for (device_id,) in cursor.fetchall():
-                cursor.execute("SELECT rollup_marked('p1', %s)", (device_id,))
-                [marked] = cursor.fetchone()
-                if marked.year > 1:  # else nothing is: -infinity
-                    _keep_device(cursor, device_id, marked - SETTLED, zone, ends)
+            meters = [(one,) for one, _ in refresh.find_due(cursor, P1.name, "infinity")]
+            postgres.for_each(connection, meters, partial(_keep_device, cursor, zone, ends))
         finally:
             cursor.execute("SELECT pg_advisory_unlock(%s)", (TURN,))
 
@@ -83,9 +83,12 @@ def forget(connection: Connection, since: datetime) -> None:
         cursor.execute("DELETE FROM p1_kept_peaks WHERE depends_until >= %s", (since,))
 
 
-def _keep_device(
-    cursor: Any, device_id: str, settled: datetime, zone: ZoneInfo, ends: float
-) -> None:
+def _keep_device(cursor: Any, zone: ZoneInfo, ends: float, device_id: str) -> None:
+    cursor.execute("SELECT rollup_marked('p1', %s)", (device_id,))
+    [marked] = cursor.fetchone()
+    if marked.year <= 1:  # nothing is: -infinity
+        return
+    settled = marked - SETTLED
     over = _over(cursor, device_id, settled, zone)
     if not over:
         return
