@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from edge_agent.shared import environment
 from edge_agent.shared.samples import DEVICE_ID, KINDS, P1, SUNGROW
 
+_ENTRY = re.compile(r"(?:^|(?<=,))[^,]*")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _DIGEST = re.compile(r"sha256-[0-9a-fA-F]{64}")
 _KWH = environment.number(0, 1000)
 DEFAULT_SITE = "home"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be very many
 class Device:
     """A device that the server knows, and what it is."""
 
@@ -52,9 +53,10 @@ def device_tokens(value: str) -> dict[bytes, Device]:
     for number, parts in _entries(value):
         if len(parts) not in (2, 3):
             raise ValueError(f"entry {number} must read token:device_id or token:device_id:kind")
-        device = Device(_device_id(number, parts[1]), parts[2] if len(parts) == 3 else "sungrow")
-        if device.kind not in KINDS:
+        kind = KINDS.get(parts[2]) if len(parts) == 3 else SUNGROW
+        if kind is None:
             raise ValueError(f"entry {number}: the kind must be one of {', '.join(KINDS)}")
+        device = Device(_device_id(number, parts[1]), kind.name)
         if kinds.setdefault(device.device_id, device.kind) != device.kind:
             raise ValueError(f"entry {number}: its device has another kind in an earlier entry")
         if tokens.setdefault(_token(number, parts[0]), device) != device:
@@ -135,8 +137,8 @@ def place(named: Mapping[str, tuple[str, ...]], kinds: Mapping[str, str]) -> dic
 
 def _entries(value: str) -> Iterator[tuple[int, list[str]]]:
     if value.strip():
-        for number, entry in enumerate(value.split(","), 1):
-            yield number, [part.strip() for part in entry.split(":")]
+        for number, entry in enumerate(_ENTRY.finditer(value), 1):  # of many, one at a time
+            yield number, [part.strip() for part in entry[0].split(":")]
 
 
 def _token(number: int, token: str) -> bytes:

@@ -3,6 +3,7 @@
 Where to bind and TLS are told on the command line.
 """
 
+import ctypes
 import logging
 import os
 import sys
@@ -61,6 +62,7 @@ def on_starting(server):
     except SchemaProblem as error:
         logs.event(_log, logging.ERROR, "wrong_schema", str(error))
         sys.exit(WRONG_SETTINGS)
+    _trim()  # what the workers are forked from
     PLACES.start()
     logs.event(_log, logging.INFO, "start", "the API starts", settings=settings.shown())
 
@@ -75,6 +77,11 @@ def post_fork(server, worker):
     PLACES.settle(worker.age)
 
 
+def post_worker_init(worker):
+    """In the worker, when the app is made."""
+    _trim()
+
+
 def child_exit(server, worker):
     """In the master, when a worker has ended."""
     PLACES.leave(worker.age)
@@ -84,3 +91,9 @@ def on_exit(server):
     """In the master, when all workers have ended."""
     PLACES.stop()
     logs.event(_log, logging.INFO, "stop", "the API has stopped")
+
+
+def _trim():
+    """Give back what was needed to read the tokens of many devices; C libraries but GNU's do."""
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)

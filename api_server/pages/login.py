@@ -30,7 +30,7 @@ def require_login() -> Response | None:
     reader = _reader()
     if reader is not None:
         limits.count_request(reader)
-        g.caller = current_app.extensions["callers"][reader]
+        g.caller = current_app.extensions["callers"].get(reader)
         return None
     if request.endpoint in ("pages.live", "pages.today"):  # the script then loads the whole page
         abort_with(401, "Log in first.", WWW_Authenticate="Bearer")

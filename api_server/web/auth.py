@@ -21,7 +21,7 @@ class Caller:
 
 def register(app: Flask, settings: Settings) -> None:
     """Before anything else of a /v1 request: know the caller, or end it with 401 or 429."""
-    callers = app.extensions["callers"] = _callers(settings)
+    callers = app.extensions["callers"] = Callers(settings)
 
     @app.before_request
     def require_token() -> None:
@@ -48,18 +48,23 @@ def token_digest(header: str) -> bytes | None:
     return digest(token.strip().encode("latin-1", "replace"))
 
 
-def _callers(settings: Settings) -> dict[bytes, Caller]:
+class Callers:
     """Who asks, by the digest of the token."""
-    devices = {device.device_id: device for device in settings.device_tokens.values()}
-    readers = {
-        token: Caller({device_id: devices[device_id] for device_id in device_ids})
-        for token, device_ids in settings.read_tokens.items()
-    }
-    writers = {
-        token: Caller({device.device_id: device}, device)
-        for token, device in settings.device_tokens.items()
-    }
-    return readers | writers
+
+    def __init__(self, settings: Settings):
+        self._writers = settings.device_tokens
+        devices = {}
+        if settings.read_tokens:
+            devices = {device.device_id: device for device in self._writers.values()}
+        self._readers = {
+            token: Caller({device_id: devices[device_id] for device_id in device_ids})
+            for token, device_ids in settings.read_tokens.items()
+        }
+
+    def get(self, token: bytes) -> Caller | None:
+        """Made for each request of a device: there may be very many."""
+        device = self._writers.get(token)
+        return Caller({device.device_id: device}, device) if device else self._readers.get(token)
 
 
 def address() -> str:

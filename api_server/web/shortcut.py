@@ -38,7 +38,7 @@ class Shortcut:
         self,
         flask: Callable[..., Iterable[bytes]],
         settings: Settings,
-        callers: Mapping[bytes, auth.Caller],
+        callers: auth.Callers,
         intake: Taker,
         cache: Cache,
         metrics: Metrics,
