@@ -117,4 +117,9 @@ def _array(values: list[Any]) -> str:
 
     Far faster to make and to read than a literal for each value.
     """
-    return f"{{{msgspec.json.encode(values)[1:-1].decode()}}}"
+    text = msgspec.json.encode(values)
+    if b"e-" in text:  # of what is too small for a real PostgreSQL takes only 0
+        text = msgspec.json.encode(
+            [0.0 if value and abs(value) < 1e-37 else value for value in values]
+        )
+    return f"{{{text[1:-1].decode()}}}"

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, current_app, request, stream_with_context
@@ -55,7 +55,7 @@ def _time(name: str, zone: ZoneInfo) -> datetime:
     text = request.args.get(name, "")
     try:
         if len(text) == len("2026-11-21"):
-            return periods.midnight(date.fromisoformat(text), zone)
+            return periods.midnight(periods.parse_date(text, "day"), zone)
         return parse_time(text).astimezone(UTC)
     except (ValueError, OverflowError):
         abort_with(422, f"The parameter {name} must be {TIME}.")
