@@ -33,6 +33,7 @@ class Stack:
     path: str
     encode: Callable[[Sequence[dict]], bytes]
     roots: dict[str, int]  # part -> process id
+    folder: Path | None = None  # of a peer's data
 
     def request(self, token: str, samples: Sequence[dict]) -> bytes:
         """A whole request with these samples."""
@@ -90,8 +91,11 @@ WHERE indrelid = 'sungrow_samples'::regclass AND NOT indisprimary
 
 
 @contextmanager
-def influxdb() -> Iterator[Stack | None]:
-    """InfluxDB as Debian configures it, without its logs and watching itself; None without it."""
+def influxdb(compact: bool = False) -> Iterator[Stack | None]:
+    """InfluxDB as Debian configures it, without its logs and watching itself; None without it.
+
+    With `compact` it need not wait for hours until it compacts what it has.
+    """
     program = shutil.which("influxd")
     if program is None:
         yield None
@@ -100,7 +104,8 @@ def influxdb() -> Iterator[Stack | None]:
     with open_folder("sunspool-influx-") as folder:
         port, backup_port = free_port(), free_port()
         config = folder / "influxdb.conf"
-        config.write_text(INFLUXDB.format(folder=folder, port=port, backup_port=backup_port))
+        text = INFLUXDB.format(folder=folder, port=port, backup_port=backup_port)
+        config.write_text(text.replace("[monitor]", COMPACT + "[monitor]") if compact else text)
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([program, "-config", str(config)], stdout=log, stderr=log)
         try:
@@ -109,7 +114,7 @@ def influxdb() -> Iterator[Stack | None]:
             urllib.request.urlopen(url + "/query?q=CREATE+DATABASE+bench", b"", timeout=10).close()
             name = "InfluxDB " + re.search(r"v?(\d+\.\d+\.\d+)", version.stdout)[1]
             path = "/write?db=bench&precision=s"
-            yield Stack(name, url, path, _lines, {"InfluxDB": process.pid})
+            yield Stack(name, url, path, _lines, {"InfluxDB": process.pid}, folder)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(20)
@@ -130,6 +135,10 @@ bind-address = "127.0.0.1:{port}"
 log-enabled = false
 [logging]
 level = "warn"
+"""
+
+COMPACT = """cache-snapshot-write-cold-duration = "1s"
+compact-full-write-cold-duration = "1s"
 """
 
 
