@@ -60,7 +60,11 @@ FROM generate_series(
     date_trunc('month', now()) - interval '1 month 1 day', now(), make_interval(secs => %(step)s)
 ) AS ts
 """
-_REFRESH = "CALL refresh_continuous_aggregate(%s, NULL, now() - %s)"
+_REFRESH = """
+CALL refresh_continuous_aggregate(
+    %s, NULL, now() - %s, options => '{"buckets_per_batch": 1000}'
+)
+"""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,7 @@ def _fill(cursor: Any, months: int, edition: str | None) -> None:
     for first, last, step_s in ((months, 1, THINNED_S), (1, 0, STEP_S)):
         cursor.execute(_INVERTER, {"first": first, "last": last, "step": step_s})
     cursor.execute(_METER, {"step": STEP_S / 5})
+    cursor.execute("ANALYZE")
     if edition != "community":
         return
     for level, lag in (("quarter_hourly", 1), ("hourly", 1), ("daily", 24), ("monthly", 24)):
