@@ -2,6 +2,7 @@
 
 The last report is in Redis at once. The table gets it at most once a minute, or when it tells a
 peak that the table may not have: a report comes with every batch, and must not cost as much.
+Without Redis the table gets every report.
 """
 
 import json
@@ -47,15 +48,18 @@ class Agents:
         if not isinstance(raw, dict):
             return
         report = {name: _read(check, raw.get(name)) for name, check in _FIELDS.items()}
-        self._cache.keep(_key(device_id), json.dumps([format_time(now), report]), DAY_S)
+        text = json.dumps([format_time(now), report])
+        cached = self._cache.keep(_key(device_id), text, DAY_S)
         last, known = self._written.get(device_id, (None, None))
         told = raw.get("peaks", known)
-        if last and now - last < WRITE_EVERY and told == known:
+        if cached and last and now - last < WRITE_EVERY and told == known:
             return
         self._written[device_id], peaks = (now, told), _peaks(told, now)
         # The samples are stored already: trouble with their agent's report must not undo that.
         with suppress(DatabaseUnavailable):
-            self._store.run(lambda cursor: _write(cursor, device_id, report, peaks, now), WRITE_S)
+            self._store.run(
+                lambda cursor: _write(cursor, device_id, report, peaks, now, not cached), WRITE_S
+            )
 
     def read(self, device_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The last report of each of the devices that has one, as it is answered."""
@@ -89,13 +93,13 @@ def _rows(cursor: Any, device_ids: list[str]) -> dict[str, tuple[datetime, dict[
 
 
 def _write(
-    cursor: Any, device_id: str, report: dict[str, Any], peaks: Peaks, now: datetime
+    cursor: Any, device_id: str, report: dict[str, Any], peaks: Peaks, now: datetime, always: bool
 ) -> None:
-    """Write the report, unless another process has just done so and there is no other peak."""
+    """Write the report; not `always` if another process has just done so and no peak is new."""
     row = _rows(cursor, [device_id]).get(device_id)
     known = row[2] if row else {}
     merged = {month: peak for month, peak in (known | peaks).items() if _kept(month, now)}
-    if row is None or now - row[0] >= WRITE_EVERY or merged != known:
+    if always or row is None or now - row[0] >= WRITE_EVERY or merged != known:
         cursor.execute(_WRITE, (device_id, now, json.dumps(report), json.dumps(merged)))
 
 

@@ -72,9 +72,9 @@ class Cache:
         """What was kept under a key."""
         return self._ask(lambda server: server.get(key))
 
-    def keep(self, key: str, value: str, seconds: int) -> None:
-        """Keep a value for a while."""
-        self._ask(lambda server: server.set(key, value, ex=seconds))
+    def keep(self, key: str, value: str, seconds: int) -> bool:
+        """Keep a value for a while; whether Redis took it."""
+        return bool(self._ask(lambda server: server.set(key, value, ex=seconds)))
 
     def claim(self, key: str) -> str | None:
         """Ask for the right to fill an empty key; None if another has it."""

@@ -256,11 +256,13 @@ def test_peaks_are_merged_by_month_at_once_and_kept_for_24_months(server):
     assert len(server.agent("meter")["peaks"]) == 15
 
 
-def test_without_redis_the_report_of_the_last_minute_is_told(server):
-    alone = Server({**server.environ, "REDIS_URL": "redis://127.0.0.1:1"})
-    alone.post("a", [], agent=REPORT)
+def test_without_redis_the_last_report_is_told_by_every_process(server):
+    alone, other = (Server({**server.environ, "REDIS_URL": "redis://127.0.0.1:1"}) for _ in "12")
+    peaks = [{"month": month(1), "w": 3000, "ts": None}]
+    alone.post("a", [], agent={**REPORT, "peaks": peaks})
+    other.post("a", [], agent=REPORT)
     alone.post("a", [], agent={**REPORT, "spool_count": 99})
-    assert alone.agent("roof") == {**REPORT, "peaks": None}
+    assert other.agent("roof") == {**REPORT, "spool_count": 99, "peaks": peaks}
 
 
 def test_a_table_that_can_not_be_written_costs_no_sample(server):
