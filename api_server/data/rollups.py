@@ -49,7 +49,14 @@ class Stretch(NamedTuple):
     end: datetime
 
 
-_FIRST = "SELECT min(bucket) FROM {kind}_read_{level}(%s, %s, %s)"
+# Mostly it is among those that are kept, and no younger ones need be computed.
+_FIRST = """
+SELECT coalesce((
+    SELECT min(bucket) FROM {kind}_read_{level}(%(device)s, %(since)s, least(%(until)s, greatest(
+        %(since)s, rollup_start('{unit}', rollup_kept('{kind}', %(device)s, '{unit}'))
+    )))
+), (SELECT min(bucket) FROM {kind}_read_{level}(%(device)s, %(since)s, %(until)s)))
+"""
 
 
 def read(
@@ -117,14 +124,15 @@ def find_needed(cursor: Any, kind: Kind, device_id: str, zone: ZoneInfo) -> list
 
 def find_first(cursor: Any, kind: Kind, device_id: str, width: str) -> datetime | None:
     """A time in the same bucket as a device's first sample; None if there is none."""
-    span = EVER, FOR_EVER
-    for level in ("monthly", *(("daily",) if width != "month" else ())):
-        cursor.execute(_FIRST.format(kind=kind.name, level=level), (device_id, *span))
-        first = cursor.fetchone()[0]
-        if first is None:
+    since, until = EVER, FOR_EVER
+    for unit in ("month", *(("day",) if width != "month" else ())):
+        query = _FIRST.format(kind=kind.name, level=LEVELS[unit], unit=unit)
+        cursor.execute(query, {"device": device_id, "since": since, "until": until})
+        since = cursor.fetchone()[0]
+        if since is None:
             return None
-        span = first, first + timedelta(days=32)
-    return first
+        until = since + timedelta(days=32)
+    return since
 
 
 def energy(
