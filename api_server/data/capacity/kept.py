@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 from psycopg2.extensions import connection as Connection
 
 from api_server.data import postgres, refresh, rollups
 from api_server.data.capacity import quarters
-from api_server.data.capacity.quarters import Peak, Peaks
+from api_server.data.capacity.quarters import Peak, Peaks, Quarter
 from api_server.data.periods import after, floor
 from api_server.data.samples import LOCK
 from edge_agent.shared.samples import P1
@@ -33,6 +34,10 @@ SELECT month_start, month_end, official_w, official_ts, register_kwh, register_t
 FROM p1_kept_peaks
 WHERE device_id = %s AND month_start >= %s AND month_end <= %s AND depends_until < 'infinity'
 """
+_READ_QUARTERS = """
+SELECT quarters, official_w, official_ts FROM p1_kept_peaks
+WHERE device_id = %s AND month_start = %s AND month_end = %s AND depends_until < 'infinity'
+"""
 _CLAIM = """
 BEGIN;
 SELECT pg_advisory_xact_lock(%s, hashtext(%s));
@@ -42,7 +47,7 @@ COMMIT
 """
 _KEEP = """
 UPDATE p1_kept_peaks SET official_w = %s, official_ts = %s, register_kwh = %s, register_ts = %s,
-    sampled_w = %s, sampled_ts = %s, depends_until = %s
+    sampled_w = %s, sampled_ts = %s, quarters = %s, depends_until = %s
 WHERE device_id = %s AND month_start = %s AND month_end = %s
 """
 
@@ -52,12 +57,27 @@ def read(cursor: Any, device_id: str, start: datetime, end: datetime) -> dict[Bo
     cursor.execute(_READ, (device_id, start, end))
     return {
         (first, last): Peaks(
-            None if official is None else Peak(Fraction(official), official_ts, "official"),
+            _official(official, official_ts),
             None if kwh is None else quarters.by_register(kwh, register_ts),
             None if watts is None else quarters.as_sampled(watts, sampled_ts),
         )
         for first, last, official, official_ts, kwh, register_ts, watts, sampled_ts in cursor
     }
+
+
+def read_quarters(
+    cursor: Any, device_id: str, start: datetime, end: datetime
+) -> tuple[list[Quarter], Peak | None] | None:
+    """The quarters of a month and the meter's own peak, if they are kept."""
+    cursor.execute(_READ_QUARTERS, (device_id, start, end))
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    return quarters.unpack(msgspec.json.decode(row[0])), _official(*row[1:])
+
+
+def _official(watts: float | None, ts: datetime | None) -> Peak | None:
+    return None if watts is None else Peak(Fraction(watts), ts, "official")
 
 
 def keep(connection: Connection, zone: ZoneInfo) -> None:
@@ -116,16 +136,16 @@ def _over(cursor: Any, device_id: str, settled: datetime, zone: ZoneInfo) -> lis
 def _keep_month(
     cursor: Any, device_id: str, start: datetime, end: datetime, settled: datetime, zone: ZoneInfo
 ) -> None:
-    listed, until = quarters.read(cursor, device_id, start, end, zone)
+    listed, told, until = quarters.read(cursor, device_id, start, end, zone)
     if until is None or until > settled:
         return  # what comes next may say more of its last quarter
-    official = quarters.read_official(cursor, device_id, start, end)
-    register = quarters.highest_by_register(listed, end)
-    sampled = quarters.highest(listed, end)
+    peaks = quarters.peaks(quarters.read_official(cursor, device_id, start, end, told), listed, end)
+    official, register, sampled = peaks
     values = (
         *((float(official.watts), official.ts) if official else (None, None)),
-        *((register.register_kwh, register.start) if register else (None, None)),
-        *((sampled.sampled_w, sampled.start) if sampled else (None, None)),
+        *((float(register.watts / 4000), register.ts) if register else (None, None)),
+        *((float(sampled.watts), sampled.ts) if sampled else (None, None)),
+        msgspec.json.encode(quarters.pack(listed)).decode(),
     )
     depends_until = max(until, end + TOLD_UNTIL)
     cursor.execute(_KEEP, (*values, depends_until, device_id, start, end))

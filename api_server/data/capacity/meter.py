@@ -4,23 +4,28 @@ The days of the running month that are over are kept in Redis for whoever asks n
 in samples of a closed quarter has them forgotten.
 """
 
-import json
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
+
+import msgspec
 
 from api_server.config import Settings
 from api_server.data import agents, rollups
 from api_server.data.cache import Cache
 from api_server.data.capacity import kept, quarters
-from api_server.data.capacity.quarters import Peak, Quarter
+from api_server.data.capacity.quarters import Peak, Quarter, Told, quarter_start
 from api_server.data.database import HISTORY_S, Store
 from api_server.data.periods import midnight
 from edge_agent.shared.samples import P1, parse_time
 
 KEPT_S = 300  # how long what is closed is remembered, if nothing late comes in
 LATE = timedelta(seconds=60)  # samples of a quarter still come for so long, as a matter of course
+# The days by their start and the start of today, their quarters, and what the meter told last.
+_CLOSED = msgspec.json.Decoder(
+    tuple[float, float, list[tuple[float, float, int, float | None]], list[Told]]
+)
 
 
 class Meter:
@@ -41,11 +46,7 @@ class Meter:
             return [], None
         if first not in self._months:
             self._months[first] = self.store.run(
-                lambda cursor: (
-                    self._quarters(cursor, *bounds),
-                    quarters.read_official(cursor, self.device_id, *bounds),
-                ),
-                HISTORY_S,
+                lambda cursor: self._read(cursor, *bounds), HISTORY_S
             )
         return self._months[first]
 
@@ -78,34 +79,38 @@ class Meter:
                 found[first] = peak
         return found
 
-    def _quarters(self, cursor: Any, start: datetime, end: datetime) -> list[Quarter]:
+    def _read(
+        self, cursor: Any, start: datetime, end: datetime
+    ) -> tuple[list[Quarter], Peak | None]:
+        over = kept.read_quarters(cursor, self.device_id, start, end) if end <= self.now else None
+        if over:
+            return over
         today = midnight(self.now.astimezone(self.zone).date(), self.zone)
-        if not start < today < end:
-            return quarters.read(cursor, self.device_id, start, end, self.zone).quarters
-        closed = self._closed_days(cursor, start, today)
-        return closed + quarters.read(cursor, self.device_id, today, end, self.zone).quarters
+        closed, told, since = [], [], start
+        if start < today < end:
+            (closed, told), since = self._closed_days(cursor, start, today, end), today
+        rest = quarters.read(cursor, self.device_id, since, end, self.zone)
+        told = told + rest.told
+        official = quarters.read_official(cursor, self.device_id, start, end, told)
+        return closed + rest.quarters, official
 
-    def _closed_days(self, cursor: Any, start: datetime, today: datetime) -> list[Quarter]:
+    def _closed_days(
+        self, cursor: Any, start: datetime, today: datetime, end: datetime
+    ) -> tuple[list[Quarter], list[Told]]:
+        """The quarters of a month before today, and what the meter told last in them."""
         key = month_key(self.device_id)
         text = self.cache.recall(key)
-        listed = _recall(text, start, today)
-        if listed is not None:
-            return listed
+        known = _recall(text, start, today)
+        if known is not None:
+            return known
         claim = text or self.cache.claim(key)
-        listed, until = quarters.read(cursor, self.device_id, start, today, self.zone)
+        listed, told, until = quarters.read(cursor, self.device_id, start, today, self.zone)
+        told = quarters.last_told(told, start, end)
         if claim and until and until < quarter_start(self.now) + LATE:
-            rows = [
-                (one.start.timestamp(), one.sampled_w, one.minutes, one.register_kwh)
-                for one in listed
-            ]
-            text = json.dumps([start.timestamp(), today.timestamp(), rows])
+            rows = quarters.pack(listed)
+            text = msgspec.json.encode((start.timestamp(), today.timestamp(), rows, told))
             self.cache.replace(key, claim, text, KEPT_S)
-        return listed
-
-
-def quarter_start(at: datetime) -> datetime:
-    """The start of the quarter that a time in UTC lies in."""
-    return at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0)
+        return listed, told
 
 
 def month_key(device_id: str) -> str:
@@ -113,18 +118,17 @@ def month_key(device_id: str) -> str:
     return f"month:{device_id}"
 
 
-def _recall(text: bytes | None, start: datetime, today: datetime) -> list[Quarter] | None:
-    """The quarters that were kept of the days from start to today; None if they are not."""
+def _recall(
+    text: bytes | None, start: datetime, today: datetime
+) -> tuple[list[Quarter], list[Told]] | None:
+    """What was kept of the days from start to today; None if it was not."""
     try:
-        *days, rows = json.loads(text or "")
-        if days != [start.timestamp(), today.timestamp()]:
-            return None
-        return [
-            Quarter(datetime.fromtimestamp(seconds, UTC), float(watts), int(minutes), kwh)
-            for seconds, watts, minutes, kwh in rows
-        ]
-    except (ValueError, TypeError, LookupError):
+        *days, rows, told = _CLOSED.decode(text or b"")
+    except msgspec.DecodeError:  # as for what only claims the key
         return None
+    if days != [start.timestamp(), today.timestamp()]:
+        return None
+    return quarters.unpack(rows), told
 
 
 def _remembered(told: dict[str, Any] | None) -> Peak | None:

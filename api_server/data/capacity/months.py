@@ -15,11 +15,10 @@ MONTHS = 12
 
 def month(meter: Meter, first: date) -> dict[str, Any]:
     """Every quarter of the local month that begins on `first`, and its peaks."""
-    zone, now = meter.zone, meter.now
+    zone = meter.zone
     listed, official = meter.month(first)
-    peak = quarters.highest(listed, now)
-    register = quarters.highest_by_register(listed, now)
-    billed = quarters.peaks(official, listed, now).billed()
+    peaks = quarters.peaks(official, listed, meter.now)
+    sampled, register, billed = peaks.sampled, peaks.register, peaks.billed()
     return {
         "month": name(first),
         "device_id": meter.device_id,
@@ -32,13 +31,14 @@ def month(meter: Meter, first: date) -> dict[str, Any]:
             }
             for quarter in listed
         ],
-        "monthly_peak_w": rounded(peak and peak.sampled_w),
-        "monthly_peak_ts": local(peak and peak.start, zone),
-        "monthly_peak_coverage": peak and peak.coverage,
+        "monthly_peak_w": rounded(sampled and sampled.watts),
+        "monthly_peak_ts": local(sampled and sampled.ts, zone),
+        "monthly_peak_coverage": sampled
+        and next(quarter.coverage for quarter in listed if quarter.start == sampled.ts),
         "official_peak_w": rounded(official and official.watts),
         "official_peak_ts": local(official and official.ts, zone),
-        "register_peak_w": rounded(register and register.register_w),
-        "register_peak_ts": local(register and register.start, zone),
+        "register_peak_w": rounded(register and register.watts),
+        "register_peak_ts": local(register and register.ts, zone),
         "billed_peak_w": rounded(billed and billed.watts),
         "billed_peak_source": billed and billed.source,
     }

@@ -1,8 +1,8 @@
 """The quarters of a local month: power as sampled, as the register has it, as the meter says."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -13,41 +13,33 @@ from api_server.data.periods import EARLIEST_YEAR, LATEST_YEAR, QUARTER, after, 
 from edge_agent.shared.samples import P1
 
 MINUTES = 15
-TRUSTED_COVERAGE = 0.8
+TRUSTED_MINUTES = 12  # a coverage of 0.8
+_COVERAGE = [round(minutes / MINUTES, 4) for minutes in range(MINUTES + 1)]
 NEAR = timedelta(seconds=60)  # how far from an edge a reading may lie and still tell of it
 FLOOR_W = 2500  # the least that a month is billed for
 
-_GAUGES = ("avg_import_power_w", "covered_minutes", "(energy_import).first_ts IS NOT NULL")
-# The meter's time of a peak is its quarter's end, give or take some seconds. The last one of a
-# month is told after its end, maybe for seconds only: a meter that begins its next month may tell
-# 0 W for that same moment, or a little for a quarter of the old one. A meter may be replaced, so
-# the last one told counts; but around the end, where every reading that is kept is looked at,
-# only what is higher than that.
-_OFFICIAL = """
-WITH of_month AS (
-    SELECT ts, watts, peak_ts FROM ({told}) AS told, LATERAL (SELECT date_bin('15 minutes',
-        coalesce(peak_ts, bucket + interval '15 minutes') + interval '7.5 minutes',
-        '2020-01-01T00:00:00Z') AS quarter_end) AS peak
-    WHERE watts IS NOT NULL AND quarter_end > %(start)s AND quarter_end <= %(end)s
+_GAUGES = (
+    "avg_import_power_w",
+    "covered_minutes",
+    "(energy_import).first_ts IS NOT NULL",
+    "official_peak_w",
+    "official_peak_ts",
 )
-SELECT watts, ts, peak_ts FROM (
-    (SELECT * FROM of_month WHERE ts < %(ending)s ORDER BY ts DESC LIMIT 1)
-    UNION ALL
-    SELECT * FROM of_month WHERE ts >= %(ending)s AND watts > 0
-) AS candidate ORDER BY watts DESC, ts LIMIT 1
+# What the meter tells after a month, and of every sample around its end; two statements, for one
+# can not join a function and a table that is distributed.
+_TOLD_LATE = """
+SELECT bucket, official_peak_w, official_peak_ts
+FROM p1_read_quarter_hourly(%(device_id)s, %(end)s, %(end)s + interval '1 day')
+WHERE official_peak_w > 0
 """
-# Of each the highest: one statement can not join a function and a table that is distributed.
-_TOLD = (
-    """
-    SELECT bucket AS ts, bucket, official_peak_w AS watts, official_peak_ts AS peak_ts
-    FROM p1_read_quarter_hourly(%(device_id)s, %(start)s, %(end)s + interval '1 day')
-    """,
-    """
-    SELECT ts, date_bin('15 minutes', ts, '2020-01-01T00:00:00Z') AS bucket,
-        monthly_power_peak_w AS watts, monthly_power_peak_ts AS peak_ts
-    FROM p1_samples WHERE device_id = %(device_id)s AND ts >= %(ending)s AND ts < %(ended)s
-    """,
-)
+_TOLD_AROUND = """
+SELECT ts, monthly_power_peak_w, monthly_power_peak_ts FROM p1_samples
+WHERE device_id = %(device_id)s AND ts >= %(ending)s AND ts < %(ended)s
+    AND monthly_power_peak_w > 0
+"""
+
+# When the meter told its month peak, or in which quarter; the peak in W, and its time.
+Told = tuple[datetime, float, datetime | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +54,12 @@ class Quarter:
     @property
     def coverage(self) -> float:
         """The share of its minutes that have a sample."""
-        return round(self.minutes / MINUTES, 4)
+        return _COVERAGE[self.minutes]
 
     @property
     def register_w(self) -> float | None:
         """The mean power by the register, whose kWh have six digits; exact to round."""
         return None if self.register_kwh is None else round(self.register_kwh * 1e6) / 250
-
-    def is_trusted(self, now: datetime) -> bool:
-        """Whether it is over and was covered well."""
-        return self.start + QUARTER <= now and self.minutes >= TRUSTED_COVERAGE * MINUTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +84,17 @@ class Peaks(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Quarters, and the time after which no sample changes them; None if any may."""
+    """Quarters, what the meter told in them, and the time after which no sample changes them; None
+    if any may."""
 
     quarters: list[Quarter]
+    told: list[Told]
     until: datetime | None
+
+
+def quarter_start(at: datetime) -> datetime:
+    """The start of the quarter that a time in UTC lies in."""
+    return at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0)
 
 
 def bounds(first: date, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
@@ -114,8 +109,9 @@ def read(cursor: Any, device_id: str, start: datetime, end: datetime, zone: Zone
     rows, line = rollups.follow(cursor, P1, device_id, start, end, zone, "energy_import", _GAUGES)
     register = _Register(line)
     listed = [Quarter(*row[:3], register.kwh(row[0])) for row in rows]
+    told = [(row[0], *row[4:]) for row in rows if row[4] is not None]
     without = not any(row[3] for row in rows)
-    return Read(listed, line.settled(end) or (end if without else None))
+    return Read(listed, told, line.settled(end) or (end if without else None))
 
 
 class _Register:
@@ -142,37 +138,51 @@ class _Register:
         return max(0.0, round(after - before, 6))
 
 
-def read_official(cursor: Any, device_id: str, start: datetime, end: datetime) -> Peak | None:
-    """What the meter itself says of a month."""
+def last_told(told: list[Told], start: datetime, end: datetime) -> list[Told]:
+    """The last that was told of a month before its last quarter, if anything was."""
+    before = (one for one in reversed(told) if one[0] < end - QUARTER)
+    return next(([one] for one in before if _is_of(one, start, end)), [])
+
+
+def read_official(
+    cursor: Any, device_id: str, start: datetime, end: datetime, told: list[Told]
+) -> Peak | None:
+    """What the meter itself says of a month, in whose quarters it `told` what it did.
+
+    The last one of a month is told after its end, maybe for seconds only: a meter that begins its
+    next month may tell 0 W for that same moment, or a little for a quarter of the old one. A meter
+    may be replaced, so the last one told counts; but around the end, where every reading that is
+    kept is looked at, only what is higher than that.
+    """
     around = {"ending": end - QUARTER, "ended": end + 2 * QUARTER}
-    values = {"device_id": device_id, "start": start, "end": end, **around}
-    found: list[tuple] = []
-    for told in _TOLD:
-        cursor.execute(_OFFICIAL.format(told=told), values)
-        found += cursor.fetchall()
+    late = [one for one in told if one[0] >= end - QUARTER and one[1] > 0]
+    for query in (_TOLD_LATE, _TOLD_AROUND):
+        cursor.execute(query, {"device_id": device_id, "end": end, **around})
+        late += cursor.fetchall()
+    found = last_told(told, start, end) + [one for one in late if _is_of(one, start, end)]
     if not found:
         return None
-    watts, _, peak_ts = min(found, key=lambda row: (-row[0], row[1]))
+    _, watts, peak_ts = min(found, key=lambda one: (-one[1], one[0]))
     return Peak(Fraction(watts), peak_ts, "official")
 
 
-def highest(quarters: Iterable[Quarter], now: datetime) -> Quarter | None:
-    """The highest closed quarter that was covered well as sampled, the earliest of equals; else
-    the highest of all."""
-    listed = list(quarters)
-    trusted = [quarter for quarter in listed if quarter.is_trusted(now)]
-    return max(trusted or listed, key=lambda quarter: quarter.sampled_w, default=None)
-
-
-def highest_by_register(quarters: Iterable[Quarter], now: datetime) -> Quarter | None:
-    """The highest closed quarter that was covered well by its register, the earliest of equals."""
-    known = [one for one in quarters if one.register_kwh is not None and one.is_trusted(now)]
-    return max(known, key=lambda quarter: quarter.register_kwh, default=None)
+def _is_of(told: Told, start: datetime, end: datetime) -> bool:
+    """Whether a peak is of a month: its time is its quarter's end, give or take some seconds."""
+    at, _, peak_ts = told
+    quarter_end = quarter_start(peak_ts + QUARTER / 2 if peak_ts else at + QUARTER)
+    return start < quarter_end <= end
 
 
 def peaks(official: Peak | None, listed: list[Quarter], now: datetime) -> Peaks:
-    """The highest of a month's quarters, beside the meter's own."""
-    register, sampled = highest_by_register(listed, now), highest(listed, now)
+    """The highest of a month's quarters, the earliest of equals, beside the meter's own.
+
+    They must be closed and covered well; if none is, it is the highest of all as sampled.
+    """
+    ended = now - QUARTER
+    trusted = [one for one in listed if one.minutes >= TRUSTED_MINUTES and one.start <= ended]
+    known = [one for one in trusted if one.register_kwh is not None]
+    register = max(known, key=lambda one: one.register_kwh, default=None)
+    sampled = max(trusted or listed, key=lambda one: one.sampled_w, default=None)
     return Peaks(
         official,
         register and by_register(register.register_kwh, register.start),
@@ -188,3 +198,16 @@ def by_register(kwh: float, start: datetime) -> Peak:
 def as_sampled(watts: float, start: datetime) -> Peak:
     """A peak by the mean of its quarter's samples."""
     return Peak(Fraction(watts), start, "sampled")
+
+
+def pack(listed: list[Quarter]) -> list[tuple]:
+    """Quarters as rows for JSON, to be kept."""
+    return [(one.start.timestamp(), one.sampled_w, one.minutes, one.register_kwh) for one in listed]
+
+
+def unpack(rows: Iterable[Sequence[Any]]) -> list[Quarter]:
+    """Quarters that were kept."""
+    return [
+        Quarter(datetime.fromtimestamp(seconds, UTC), watts, minutes, kwh)
+        for seconds, watts, minutes, kwh in rows
+    ]

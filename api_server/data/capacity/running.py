@@ -4,14 +4,13 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from api_server.config import Settings
 from api_server.data.cache import Cache
 from api_server.data.capacity import quarters
-from api_server.data.capacity.meter import KEPT_S, LATE, month_key, quarter_start
+from api_server.data.capacity.meter import KEPT_S, LATE, Meter, month_key
 from api_server.data.capacity.months import local
-from api_server.data.capacity.quarters import FLOOR_W, NEAR, Peak
+from api_server.data.capacity.quarters import FLOOR_W, NEAR, quarter_start
 from api_server.data.counters import LEAST_STEP_S, STEADY, Fold, Rule, Span
 from api_server.data.database import Store
 from api_server.data.periods import QUARTER, floor, midnight
@@ -82,7 +81,7 @@ def now(
         return None
     average_w = quarter.sampled_w if quarter.by_register_w is None else quarter.by_register_w
     elapsed_s = (quarter.ts - start).total_seconds()
-    peak = _month_peak(store, cache, device_id, start, zone, quarter)
+    peak = _month_peak(store, cache, settings, device_id, start, quarter)
     return {
         "device_id": device_id,
         "ts": format_time(quarter.ts),
@@ -163,17 +162,17 @@ def register_w(readings: Sequence[Reading], start: datetime) -> float | None:
 def _month_peak(
     store: Store,
     cache: Cache,
+    settings: Settings,
     device_id: str,
     start: datetime,
-    zone: ZoneInfo,
     quarter: Quarter,
 ) -> tuple[float, str] | None:
     """The peak of the month before the quarter that begins at `start`, and its source.
 
     A meter that tells its own in the newest sample needs no look at the month.
     """
-    first = floor(start.astimezone(zone).date(), "month")
-    bounds = quarters.bounds(first, zone)
+    first = floor(start.astimezone(settings.site_timezone).date(), "month")
+    bounds = quarters.bounds(first, settings.site_timezone)
     if bounds is None:
         return None
     own_w = own_peak_w(quarter.own_peak_w, quarter.own_peak_ts, start, zone)
@@ -186,13 +185,9 @@ def _month_peak(
     if kept is not None:
         return kept[0]
 
-    def work(cursor: Any) -> Peak | None:
-        official = quarters.read_official(cursor, device_id, *bounds)
-        listed = quarters.read(cursor, device_id, *bounds, zone).quarters
-        closed = [quarter for quarter in listed if quarter.start < start]
-        return quarters.peaks(official, closed, start).billed()
-
-    peak = store.run(work)
+    listed, official = Meter(store, cache, settings, device_id, start).month(first)
+    closed = [one for one in listed if one.start < start]
+    peak = quarters.peaks(official, closed, start).billed()
     told = (float(peak.watts), peak.source) if peak else None
     cache.keep(key, json.dumps([start.isoformat(), told]), KEPT_S)
     return told

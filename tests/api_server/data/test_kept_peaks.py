@@ -1,5 +1,7 @@
 """The kept peaks of months that are over are what their quarters say, whatever comes late."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
@@ -16,7 +18,7 @@ from api_server.data.capacity.months import back
 from api_server.data.database import Store
 from api_server.migrations.migrate import connect
 from tests.support import history
-from tests.support.servers import Postgres, Redis, migrate
+from tests.support.servers import ROOT, Postgres, Redis, migrate, run
 
 pytestmark = pytest.mark.slow
 ZONE = ZoneInfo("Europe/Brussels")
@@ -29,22 +31,23 @@ QUARTER = timedelta(minutes=15)
 class Site:
     """A database with one meter."""
 
-    def __init__(self, url: str, redis: Redis):
+    def __init__(self, url: str, redis: Redis, zone: ZoneInfo = ZONE):
         environ = {"DATABASE_URL": url, "REDIS_URL": redis.url, "DEVICE_TOKENS": ""}
-        self.url, self.settings = url, load(environ)
+        self.url, self.settings, self.zone = url, load(environ | {"SITE_TIMEZONE": zone.key}), zone
         self.store, self.cache = Store(url), Cache(redis.url, 5)
 
     def keep(self) -> None:
         """What the command does."""
         with closing(connect(self.url)) as connection:
             refresh.refresh(connection)
-            kept.keep(connection, ZONE)
+            kept.keep(connection, self.zone)
 
     def kept(self) -> dict:
         """The kept months by their first day."""
-        span = quarters.bounds(MONTHS[0], ZONE)[0], quarters.bounds(MONTHS[-1], ZONE)[1]
+        edges = {quarters.bounds(first, self.zone): first for first in MONTHS}
+        span = min(edges)[0], max(edges)[1]
         found = self.store.run(lambda cursor: kept.read(cursor, "meter", *span))
-        return {start.astimezone(ZONE).date(): peaks for (start, _), peaks in found.items()}
+        return {edges[month]: peaks for month, peaks in found.items() if month in edges}
 
     def assert_same(self) -> None:
         """The answers are those of all quarters, and so is what is kept."""
@@ -55,11 +58,11 @@ class Site:
         assert known == {first: expected[first] for first in known}
 
     def _read(self, first: date) -> quarters.Peaks:
-        bounds = quarters.bounds(first, ZONE)
+        bounds = quarters.bounds(first, self.zone)
 
         def work(cursor: object) -> quarters.Peaks:
-            listed = quarters.read(cursor, "meter", *bounds, ZONE).quarters
-            official = quarters.read_official(cursor, "meter", *bounds)
+            listed, told, _ = quarters.read(cursor, "meter", *bounds, self.zone)
+            official = quarters.read_official(cursor, "meter", *bounds, told)
             return quarters.peaks(official, listed, NOW)
 
         return self.store.run(work)
@@ -152,3 +155,38 @@ def test_to_make_anew_forgets_what_depends_on_that_time(site):
     with closing(connect(site.url)) as connection:
         kept.forget(connection, at)
     assert site.kept() == {}
+
+
+@pytest.mark.parametrize(
+    "family", ["postgres", "timescale", pytest.param("timescale_apache", marks=pytest.mark.full)]
+)
+def test_another_zone_has_months_of_its_own(request, redis, family):
+    """On every database: what is kept of the months of one zone is none of another's."""
+    servers = request.getfixturevalue(family)
+    url = servers.create_database()
+    migrate(url)
+    october, november = date(2025, 10, 1), date(2025, 11, 1)
+    at = datetime(2025, 10, 31, 20, tzinfo=UTC)  # in Tokyo it is November
+    made = steady(at - timedelta(days=9), 90, 2000) + steady(at, 90, 9000, 500)
+    history.insert(url, "p1", made + steady(NOW - 99 * QUARTER, 90, 2000, 5000))
+    for zone, first in ((ZONE, october), (ZoneInfo("Asia/Tokyo"), november)):
+        if zone != ZONE:
+            settings = {**os.environ, "DATABASE_URL": url, "SITE_TIMEZONE": zone.key}
+            command = [sys.executable, "-m", "api_server.migrate", "--rebuild-rollups"]
+            run(command, 60, cwd=ROOT, env=settings)
+        site = Site(url, redis, zone)
+        site.assert_same()
+        assert first not in site.kept()
+        site.keep()
+        site.assert_same()
+        told = {
+            month: round(peaks.register.watts)
+            for month, peaks in site.kept().items()
+            if peaks.register
+        }
+        assert told == {october: 2000} | {first: 9000}
+        meter = Meter(site.store, site.cache, site.settings, "meter", NOW)
+        assert [len(meter.month(month)[0]) for month in (october, november)] == (
+            [12, 0] if first == october else [6, 6]
+        )
+    servers.drop_database(url.rpartition("/")[2])

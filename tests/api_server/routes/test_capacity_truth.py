@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import psycopg2
 import pytest
 
-from api_server.data.capacity.quarters import Quarter, highest
+from api_server.data.capacity.quarters import Quarter, peaks
 from edge_agent.shared.samples import format_time, parse_time
 from tests.support.servers import Api, Postgres, migrate, open_folder
 
@@ -262,9 +262,10 @@ def test_the_open_quarter_is_listed_and_never_the_peak_while_a_closed_one_is_goo
 def test_a_quarter_that_runs_is_no_peak_however_well_it_is_covered():
     start = local("2026-02-10T10:00:00")
     closed, running = Quarter(start, 3000.0, 12), Quarter(start + QUARTER, 9000.0, 15)
-    assert highest([closed, running], start + 2 * QUARTER - timedelta(seconds=1)) == closed
-    assert highest([closed, running], start + 2 * QUARTER) == running
-    assert highest([], start) is None
+    end = start + 2 * QUARTER
+    assert peaks(None, [closed, running], end - timedelta(seconds=1)).sampled.ts == start
+    assert peaks(None, [closed, running], end).sampled.ts == running.start
+    assert peaks(None, [], start).sampled is None
 
 
 def test_a_peak_that_ended_at_midnight_on_the_first_belongs_to_the_month_before(meter):
