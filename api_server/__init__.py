@@ -18,12 +18,12 @@ def create_app(environ: Mapping[str, str] = os.environ) -> "Flask":
     from api_server.data.cache import Cache
     from api_server.data.database import Store
     from api_server.data.gauges import Gauges
-    from api_server.web import auth, bodies, cors, errors
+    from api_server.web import auth, bodies, cors, encoding, errors
     from api_server.web.metrics import Metrics
 
     settings = config.load(environ)
     app = Flask("api_server", static_folder=None)
-    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json = encoding.Json(app)
     app.url_map.merge_slashes = False  # else //v1/... is redirected, by a page
     app.config["SETTINGS"] = settings
     store = app.extensions["store"] = Store(settings.database_url)
