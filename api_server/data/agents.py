@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from api_server.data.cache import Cache
+from api_server.data.cache import Cache, Kept
 from api_server.data.database import DatabaseUnavailable, Store
 from edge_agent.shared.samples import format_time, parse_time
 
@@ -42,19 +42,15 @@ class Agents:
         # When this process last wrote the report of a device, and the peaks as they came.
         self._written: dict[str, tuple[datetime, Any]] = {}
 
-    def keep(self, device_id: str, body: Mapping[str, Any], now: datetime) -> None:
-        """Keep the report in the body of an ingest, if there is one; never raises."""
-        raw = body.get("agent")
-        if not isinstance(raw, dict):
-            return
-        report = {name: _read(check, raw.get(name)) for name, check in _FIELDS.items()}
-        text = json.dumps([format_time(now), report])
-        cached = self._cache.keep(_key(device_id), text, DAY_S)
+    def write(self, device_id: str, raw: Mapping[str, Any], now: datetime, cached: bool) -> None:
+        """Write a report, as it came, into the table if that is due, or if it is not `cached`;
+        never raises."""
         last, known = self._written.get(device_id, (None, None))
         told = raw.get("peaks", known)
         if cached and last and now - last < WRITE_EVERY and told == known:
             return
         self._written[device_id], peaks = (now, told), _peaks(told, now)
+        report = _checked(raw)
         # The samples are stored already: trouble with their agent's report must not undo that.
         with suppress(DatabaseUnavailable):
             self._store.run(
@@ -79,6 +75,11 @@ class Agents:
             }
             for device_id, (at, report) in told.items()
         }
+
+
+def for_redis(device_id: str, raw: Mapping[str, Any], now: datetime) -> Kept:
+    """What Redis keeps of a report that came."""
+    return Kept(_key(device_id), json.dumps([format_time(now), _checked(raw)]), DAY_S)
 
 
 def read_peaks(cursor: Any, device_id: str) -> Peaks:
@@ -117,6 +118,10 @@ def _cached(text: bytes | None) -> tuple[datetime, dict[str, Any]] | None:
 
 def _listed(peaks: Peaks) -> list[dict[str, Any]] | None:
     return [{"month": month, **peak} for month, peak in sorted(peaks.items())] or None
+
+
+def _checked(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _read(check, raw.get(name)) for name, check in _FIELDS.items()}
 
 
 # A field that is not what it should be is unknown; the others, and the samples, are taken.

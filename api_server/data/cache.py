@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
@@ -27,6 +27,10 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then
     redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 end
 """
+DROP_AND_KEEP = """
+redis.call('DEL', unpack(KEYS))
+return redis.call('SET', ARGV[1], ARGV[2], 'EX', ARGV[3])
+"""
 # One more under a key that lives so many seconds from the first on.
 COUNT = """
 local count = redis.call('INCR', KEYS[1])
@@ -37,6 +41,14 @@ return count
 """
 
 log = logging.getLogger(__name__)
+
+
+class Kept(NamedTuple):
+    """What is kept under a key for so many seconds."""
+
+    key: str
+    value: str
+    seconds: int
 
 
 class Cache:
@@ -62,11 +74,12 @@ class Cache:
         """Keep the latest sample of a device for a moment, unless a newer one has come since."""
         self.replace(_key(device_id), lease, sample, self._ttl_s)
 
-    def forget(self, device_id: str, *more: str) -> None:
-        """Drop what is cached of a device, and more keys: it has newer samples."""
-        self._ask(
-            lambda server: _call(server, "DEL", _key(device_id), quarter_key(device_id), *more)
-        )
+    def forget(self, device_id: str, *more: str, kept: Kept | None = None) -> bool:
+        """Drop what is cached of a device, and more keys: it has newer samples; keep a value with
+        the same request. Whether Redis did."""
+        keys = (_key(device_id), quarter_key(device_id), *more)
+        command = ("EVAL", DROP_AND_KEEP, len(keys), *keys, *kept) if kept else ("DEL", *keys)
+        return self._ask(lambda server: _call(server, *command)) is not None
 
     def recall(self, key: str) -> bytes | None:
         """What was kept under a key."""
@@ -74,7 +87,7 @@ class Cache:
 
     def keep(self, key: str, value: str, seconds: int) -> bool:
         """Keep a value for a while; whether Redis took it."""
-        return bool(self._ask(lambda server: server.set(key, value, ex=seconds)))
+        return bool(self._ask(lambda server: _call(server, "SET", key, value, "EX", seconds)))
 
     def claim(self, key: str) -> str | None:
         """Ask for the right to fill an empty key; None if another has it."""

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, current_app, g, request
 
 from api_server.config import Device, Settings
-from api_server.data import capacity, curve
+from api_server.data import agents, capacity, curve
 from api_server.data.agents import Agents
 from api_server.data.cache import Cache
 from api_server.data.database import Store
@@ -29,8 +29,8 @@ MAX_DETAILS = 200  # beyond, each bad sample is named once; agents read 64 KiB o
 class Intake:
     """Stores what was checked, and keeps what goes with it."""
 
-    def __init__(self, store: Store, cache: Cache, agents: Agents, metrics: Metrics):
-        self._store, self._cache, self._agents, self._metrics = store, cache, agents, metrics
+    def __init__(self, store: Store, cache: Cache, reports: Agents, metrics: Metrics):
+        self._store, self._cache, self._agents, self._metrics = store, cache, reports, metrics
 
     def take(
         self, device: Device, columns: dict[str, list[Any]], body: Mapping[str, Any], now: datetime
@@ -39,17 +39,23 @@ class Intake:
         received = len(columns["ts"])
         inserted = insert(self._store, KINDS[device.kind], columns) if received else 0
         counts = {"inserted": inserted, "received": received, "duplicates": received - inserted}
+        raw = body.get("agent")
+        report = agents.for_redis(device.device_id, raw, now) if isinstance(raw, dict) else None
+        cached = False
         if received:
             oldest, now_stored = min(columns["ts"]), datetime.now(UTC)
             outdated = curve.outdated(device.device_id, oldest, now_stored)
             if device.kind == P1.name:
                 outdated += capacity.outdated(device.device_id, oldest, now_stored)
-            self._cache.forget(device.device_id, *outdated)
+            cached = self._cache.forget(device.device_id, *outdated, kept=report)
+        elif report:
+            cached = self._cache.keep(*report)
         logs.event(log, logging.INFO, "ingest", "samples stored", device=device.device_id, **counts)
         self._metrics.count_samples(
             device.device_id, inserted=inserted, duplicate=counts["duplicates"]
         )
-        self._agents.keep(device.device_id, body, now)
+        if report:
+            self._agents.write(device.device_id, raw, now, cached)
         return counts
 
 
