@@ -137,7 +137,7 @@ SUNGROW = Kind(
             "avg_pv_power_w": "sample_count",
             "avg_battery_power_w": "battery_power_weight",
             "avg_battery_soc_pct": "battery_soc_weight",
-            "avg_load_power_w": "sample_count",
+            "avg_load_power_w": "load_power_weight",
             "avg_export_power_w": "export_power_weight",
         },
         maxima=("max_pv_power_w",),

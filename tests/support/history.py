@@ -62,7 +62,7 @@ def _sungrow(chance: random.Random) -> dict[str, Any]:
         "pv_power_w": round(chance.uniform(0, 5000), 1),
         "battery_power_w": round(chance.uniform(-3000, 3000), 1) if maybe else None,
         "battery_soc_pct": round(chance.uniform(5, 100), 1) if chance.random() > 0.2 else None,
-        "load_power_w": round(chance.uniform(-50, 9000), 1),
+        "load_power_w": round(chance.uniform(-50, 9000), 1) if chance.random() > 0.1 else None,
         "export_power_w": round(chance.uniform(-6000, 5000), 1) if maybe else None,
         "sample_count": chance.randint(1, 12),
     }
