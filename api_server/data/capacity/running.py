@@ -4,13 +4,14 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from api_server.config import Settings
 from api_server.data.cache import Cache
 from api_server.data.capacity import quarters
 from api_server.data.capacity.meter import KEPT_S, LATE, Meter, month_key
 from api_server.data.capacity.months import local
-from api_server.data.capacity.quarters import FLOOR_W, NEAR, quarter_start
+from api_server.data.capacity.quarters import FLOOR_W, NEAR, TRUSTED_MINUTES, quarter_start
 from api_server.data.counters import LEAST_STEP_S, STEADY, Fold, Rule, Span
 from api_server.data.database import Store
 from api_server.data.periods import QUARTER, floor, midnight
@@ -175,7 +176,7 @@ def _month_peak(
     bounds = quarters.bounds(first, settings.site_timezone)
     if bounds is None:
         return None
-    own_w = own_peak_w(quarter.own_peak_w, quarter.own_peak_ts, start, zone)
+    own_w = own_peak_w(quarter.own_peak_w, quarter.own_peak_ts, start, settings.site_timezone)
     if own_w is not None:
         return own_w, "official"
     if bounds[0] == start:
@@ -215,7 +216,7 @@ def became_w(store: Store, settings: Settings, device_id: str, start: datetime) 
     for quarter in found:
         if quarter.start == start and quarter.register_w is not None:
             return round(quarter.register_w)
-        if quarter.start == start and quarter.is_trusted(start + QUARTER):
+        if quarter.start == start and quarter.minutes >= TRUSTED_MINUTES:
             return round(quarter.sampled_w)
     return None
 
