@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from api_server import create_app
 from tests.api_server.pages.conftest import METER, ROOF, Reader
 from tests.support import history
 from tests.support.client import Client
@@ -135,6 +136,21 @@ class TestFrame:
         page = Page(reader.page("/ui/?lang=nl&site=home").text)
         tabs = [link for link in page.links if link.startswith("/ui/peaks")]
         assert tabs == ["/ui/peaks?site=home&lang=nl"]
+
+    @pytest.mark.parametrize("path", [*PAGES, "/ui/peaks?device_id=barn-meter", "/ui/?site=barn"])
+    def test_of_two_houses_each_can_be_chosen(self, house: Api, path):
+        barn = {
+            "DEVICE_TOKENS": f"{house.env['DEVICE_TOKENS']},t:barn-roof,u:barn-meter:p1",
+            "READ_TOKENS": f"both:{ROOF}+{METER}+barn-roof+barn-meter",
+            "SITES": f"home:{ROOF}+{METER},barn:barn-roof+barn-meter",
+        }
+        browser = create_app({**house.env, **barn}).test_client()
+        browser.post("/ui/login", data={"token": "both"}, base_url="https://localhost")
+        answer = browser.get(path, base_url="https://localhost")
+        assert answer.status_code == 200
+        links = Page(answer.text).links
+        for one in ("barn-meter", METER) if "peaks" in path else ("barn", "home"):
+            assert "health" in path or any(link.endswith(f"={one}") for link in links)
 
     @pytest.mark.parametrize(
         ("path", "status"),
