@@ -18,6 +18,11 @@ class Site:
         self.url = postgres.create_database()
         self.env = {"DATABASE_URL": self.url, "REDIS_URL": redis.url}
 
+    @property
+    def name(self) -> str:
+        """The database's."""
+        return self.url.rpartition("/")[2]
+
     def migrate(self) -> None:
         """Apply the migrations."""
         subprocess.run(

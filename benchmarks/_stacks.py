@@ -45,9 +45,11 @@ class Stack:
 
 
 @contextmanager
-def ours(tokens: str, code: Path = ROOT, name: str = "ours") -> Iterator[tuple[Stack, Api]]:
+def ours(
+    tokens: str, code: Path = ROOT, name: str = "ours", limited: bool = True
+) -> Iterator[tuple[Stack, Api]]:
     """The API with the limits and the gunicorn.conf.py that are installed, on its own servers."""
-    with site(code=code, limited=True) as place:
+    with site(code=code, limited=limited) as place:
         place.env["DEVICE_TOKENS"] = tokens
         api = Api(place.folder / "api", place.env)
         api.code = code

@@ -42,8 +42,7 @@ WHERE device_id = %(device_id)s AND ts >= %(ending)s AND ts < %(ended)s
 Told = tuple[datetime, float, datetime | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Quarter:
+class Quarter(NamedTuple):
     """One quarter of an hour with samples; watts unrounded."""
 
     start: datetime
