@@ -158,7 +158,12 @@ def test_to_make_anew_forgets_what_depends_on_that_time(site):
 
 
 @pytest.mark.parametrize(
-    "family", ["postgres", "timescale", pytest.param("timescale_apache", marks=pytest.mark.full)]
+    "family",
+    [
+        "postgres",
+        pytest.param("timescale", marks=pytest.mark.full),
+        pytest.param("timescale_apache", marks=pytest.mark.full),
+    ],
 )
 def test_another_zone_has_months_of_its_own(request, redis, family):
     """On every database: what is kept of the months of one zone is none of another's."""
