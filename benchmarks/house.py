@@ -8,10 +8,10 @@ and a sample each. Ingest is measured by itself, with and without the report of 
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from benchmarks import Row, _house, _stacks, interleave
+from benchmarks import Row, _cost, _house, _stacks, interleave
 from benchmarks._load import Connection, meter_sample, request, seconds_now, send_all
 from benchmarks._site import Site, site
 from tests.support.servers import Api
@@ -62,9 +62,10 @@ def run(rounds: int) -> list[Row]:
         more = _MORE.format(count=MORE, report=json.dumps(REPORT))
         place.postgres.execute(more, place.name)
         with Api(place.folder / "api", place.env) as api:
-            waits = _measure(rounds, place, api.url)
+            roots = api.pid, place.postgres.pid, place.redis.pid
+            laps = _measure(rounds, place, api.url, lambda: sum(map(_cost.tree_s, roots)))
         read = _read_by_now(place)
-    return [*(_row(what, waited, read) for what, waited in waits.items()), _with_a_report(rounds)]
+    return [*(_row(what, *lap, read) for what, lap in laps.items()), _with_a_report(rounds)]
 
 
 def _asked() -> dict[str, tuple[str, float | None]]:
@@ -94,20 +95,29 @@ def _asked() -> dict[str, tuple[str, float | None]]:
     }
 
 
-def _measure(rounds: int, place: Site, url: str) -> dict[str, list[float]]:
-    """The waits of all requests by what was asked, after a round to warm up."""
-    reader, waits = Connection(url, "reader"), {what: [] for what in _asked()}
+def _measure(
+    rounds: int, place: Site, url: str, cpu_s: Callable[[], float]
+) -> dict[str, tuple[list[float], float]]:
+    """The waits of all requests by what was asked, and the servers' CPU of one, after a round to
+    warm up."""
+    reader = Connection(url, "reader")
+    waits: dict[str, list[float]] = {what: [] for what in _asked()}
+    used = dict.fromkeys(waits, 0.0)
     for number in range(rounds + 1):
         for what, (path, _) in _asked().items():
             _house.go_on(place)
+            before = cpu_s()
             for _ in range(REQUESTS):
                 start = time.perf_counter()
                 reader.get(path)
-                if number:
-                    waits[what].append(time.perf_counter() - start)
+                waits[what].append(time.perf_counter() - start)
+            if number:
+                used[what] += cpu_s() - before
+            else:
+                waits[what].clear()
         _house.keep(place)
     reader.http.close()
-    return waits
+    return {what: (waited, used[what] / len(waited)) for what, waited in waits.items()}
 
 
 def _read_by_now(place: Site) -> int:
@@ -130,10 +140,11 @@ def _entries(place: Site) -> int:
     return place.postgres.query(_READ, database=place.name)[0][0]
 
 
-def _row(what: str, waited: Sequence[float], read: int) -> Row:
+def _row(what: str, waited: Sequence[float], cpu_s: float, read: int) -> Row:
     p95_ms = 1000 * statistics.quantiles(waited, n=20)[-1]
     limit_ms = next(limit for name, (_, limit) in _asked().items() if name == what)
     note = f"p95 {p95_ms:.1f} ms, median {1000 * statistics.median(waited):.1f} ms over HTTP"
+    note += f"; CPU of all servers {1000 * cpu_s:.1f} ms"
     met, target, against = True, "told", "one request"
     ratio, low, high = p95_ms, 1000 * min(waited), 1000 * max(waited)
     if limit_ms is not None:
