@@ -32,9 +32,14 @@ _COPY = {
     "ndjson": f"COPY (SELECT row_to_json(one) FROM ({_ROWS}) AS one) TO STDOUT",  # noqa: S608
 }
 # As realtime prints them: UTC, and a fraction of six digits if it is not zero.
-_TIME = """CASE WHEN {name} = {name}::timestamptz(0)
-    THEN to_char({name}, 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+_TIME = """CASE WHEN {name} = date_bin('1 second', {name}, '2000-01-01Z') THEN {whole}
     ELSE to_char({name}, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') END AS {name}"""
+# In CSV a whole second comes as PostgreSQL prints it, `2026-01-01 00:00:05+00`, since to_char takes
+# a fifth of all time. No other value has a plus before two zeros, and spaces are only in texts, of
+# digits, dots and spaces: there they come as slashes.
+_WHOLE = {"csv": "{name}::text", "ndjson": """to_char({name}, 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""}
+_TEXT = {"csv": "translate({name}, ' ', '/') AS {name}", "ndjson": "{name}"}
+_AS_REALTIME = bytes.maketrans(b" /", b"T ")
 
 
 class TooMany(Exception):
@@ -50,9 +55,10 @@ class Export:
     def __init__(
         self, url: str, kind: Kind, device_id: str, start: datetime, end: datetime, format_: str
     ):
-        self._lines = format_
+        self._format = format_
         where = _WHERE.format(kind=kind.name)
-        columns = ", ".join(["device_id", _TIME.format(name="ts"), *(map(_column, kind.fields))])
+        fields = (Field("ts", "time"), *kind.fields)
+        columns = ", ".join(["device_id", *(_column(field, format_) for field in fields)])
         asked = {
             "url": url,
             "count": f"SELECT count(*) {where}",
@@ -78,10 +84,9 @@ class Export:
     def pieces(self) -> Iterator[bytes]:
         """The text, in pieces. Raises DatabaseUnavailable when it breaks off."""
         try:
-            piece = self._rest or self._read(PIECE_S)
-            while piece:
-                yield piece.replace(b"\n", b"\r\n") if self._lines == "csv" else piece
-                piece = self._read(PIECE_S)
+            while piece := self._read(PIECE_S):
+                lines, end, self._rest = (self._rest + piece).rpartition(b"\n")
+                yield _finish(lines + end) if self._format == "csv" else lines + end
             if self._process.wait(timeout=PIECE_S):
                 raise _unavailable("the copy of the samples broke off")
         finally:
@@ -117,9 +122,18 @@ def _unavailable(text: str) -> DatabaseUnavailable:
     return DatabaseUnavailable(psycopg2.OperationalError(text), passing=False)
 
 
-def _column(field: Field) -> str:
+def _finish(lines: bytes) -> bytes:
+    """Lines of CSV with their times as realtime prints them, ended as RFC 4180 wants."""
+    return lines.translate(_AS_REALTIME).replace(b"+00", b"Z").replace(b"\n", b"\r\n")
+
+
+def _column(field: Field, format_: str) -> str:
+    name = field.name
     if field.type == "time":
-        return _TIME.format(name=field.name)
-    if field.name.endswith("_kwh"):
-        return f"round({field.name} * 1e6) / 1e6 AS {field.name}"
-    return field.name
+        return _TIME.format(name=name, whole=_WHOLE[format_].format(name=name))
+    if field.type == "text":
+        return _TEXT[format_].format(name=name)
+    if name.endswith("_kwh"):
+        # What is kept as a real has no digits beyond those of a real.
+        return f"(round({name} * 1e6) / 1e6)::{field.sql_type} AS {name}"
+    return name

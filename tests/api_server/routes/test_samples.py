@@ -50,6 +50,8 @@ def test_a_sample_comes_out_as_realtime_prints_it(roof: Client) -> None:
         "load_power_w": None,
         "export_power_w": -12,
         "pv_total_kwh": 7758.1234567,
+        "pv_daily_kwh": 0.1234567,
+        "battery_capacity_kwh": 64.1,
         "alarms": "",
     }
     whole = {**sample, "ts": "2026-06-01T12:00:05Z", "alarms": "13049.30 13065.14"}
@@ -64,11 +66,13 @@ def test_a_sample_comes_out_as_realtime_prints_it(roof: Client) -> None:
     assert [first[n] for n in ("battery_power_w", "load_power_w", "alarms")] == ["", "", ""]
     assert [float(first[n]) for n in ("pv_power_w", "export_power_w")] == [4415.5, -12.0]
     assert (first["pv_total_kwh"], second["alarms"]) == ("7758.123457", "13049.30 13065.14")
+    assert (first["pv_daily_kwh"], first["battery_capacity_kwh"]) == ("0.123457", "64.1")
     lines = roof.get(f"/v1/samples?device_id=roof&{SPAN}&format=ndjson").text.splitlines()
     told = [json.loads(line) for line in lines]
     assert told[1] == {key: value for key, value in told[1].items() if key in first}
     assert (told[0]["load_power_w"], told[0]["alarms"], told[0]["sample_count"]) == (None, "", 1)
     assert (told[0]["ts"], told[0]["pv_total_kwh"]) == (first["ts"], 7758.123457)
+    assert (told[0]["pv_daily_kwh"], told[0]["battery_capacity_kwh"]) == (0.123457, 64.1)
 
 
 def test_from_is_in_and_to_is_not(meter: Client) -> None:
