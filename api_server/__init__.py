@@ -27,7 +27,9 @@ def create_app(environ: Mapping[str, str] = os.environ) -> "Flask":
     app.url_map.merge_slashes = False  # else //v1/... is redirected, by a page
     app.config["SETTINGS"] = settings
     store = app.extensions["store"] = Store(settings.database_url)
-    cache = app.extensions["cache"] = Cache(settings.redis_url, settings.cache_ttl_s)
+    cache = app.extensions["cache"] = Cache(
+        settings.redis_url, settings.cache_ttl_s, settings.database_name
+    )
     agents = app.extensions["agents"] = Agents(store, cache)
     metrics_ = app.extensions["metrics"] = Metrics()
     app.extensions["gauges"] = Gauges(store, cache, agents, settings.device_tokens.values())

@@ -109,6 +109,11 @@ class DatabaseSettings:
     grafana_role: str
     keep_samples_days: int | None
 
+    @property
+    def database_name(self) -> str:
+        """The name of the database, as far as DATABASE_URL tells it."""
+        return extensions.parse_dsn(self.database_url).get("dbname", "")
+
 
 @dataclass(frozen=True)
 class Settings(DatabaseSettings):

@@ -73,7 +73,7 @@ def _hide_secrets(settings: Settings) -> None:
 
 
 def _look(settings: Settings, store: Store, channels: list[Channel]) -> Look:
-    cache = Cache(settings.redis_url, settings.cache_ttl_s)
+    cache = Cache(settings.redis_url, settings.cache_ttl_s, settings.database_name)
     return Look(
         store,
         Gatherer(store, cache, Agents(store, cache), settings),

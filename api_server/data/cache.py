@@ -53,10 +53,14 @@ class Kept(NamedTuple):
 
 class Cache:
     """The latest sample of each device under `realtime:{device_id}`, what may be forgotten, and
-    counts of requests."""
+    counts of requests.
 
-    def __init__(self, url: str, ttl_s: int):
+    All other keys begin with the name of the `database`: another one may use the same Redis.
+    """
+
+    def __init__(self, url: str, ttl_s: int, database: str = ""):
         self._url = url
+        self._own = database and f"{database}:"
         self._local = threading.local()
         self._ttl_s = ttl_s
         self._in_trouble = False
@@ -68,45 +72,58 @@ class Cache:
 
     def lease(self, device_id: str) -> str | None:
         """Ask for the right to keep a device's latest sample; None if another has it."""
-        return self.claim(_key(device_id))
+        return self._claim(_key(device_id))
 
     def fill(self, device_id: str, lease: str, sample: bytes) -> None:
         """Keep the latest sample of a device for a moment, unless a newer one has come since."""
-        self.replace(_key(device_id), lease, sample, self._ttl_s)
+        self._replace(_key(device_id), lease, sample, self._ttl_s)
 
     def forget(self, device_id: str, *more: str, kept: Kept | None = None) -> bool:
         """Drop what is cached of a device, and more keys: it has newer samples; keep a value with
         the same request. Whether Redis did."""
-        keys = (_key(device_id), quarter_key(device_id), *more)
-        command = ("EVAL", DROP_AND_KEEP, len(keys), *keys, *kept) if kept else ("DEL", *keys)
+        own = [self._own + key for key in (quarter_key(device_id), *more)]
+        command = ["DEL", _key(device_id), *own]
+        if kept:
+            kept = kept._replace(key=self._own + kept.key)
+            command[:1] = ["EVAL", DROP_AND_KEEP, 1 + len(own)]
+            command += kept
         return self._ask(lambda server: _call(server, *command)) is not None
 
     def recall(self, key: str) -> bytes | None:
         """What was kept under a key."""
-        return self._ask(lambda server: server.get(key))
+        return self._ask(lambda server: server.get(self._own + key))
 
     def keep(self, key: str, value: str, seconds: int) -> bool:
         """Keep a value for a while; whether Redis took it."""
-        return bool(self._ask(lambda server: _call(server, "SET", key, value, "EX", seconds)))
+        command = ("SET", self._own + key, value, "EX", seconds)
+        return bool(self._ask(lambda server: _call(server, *command)))
 
     def claim(self, key: str) -> str | None:
         """Ask for the right to fill an empty key; None if another has it."""
+        return self._claim(self._own + key)
+
+    def _claim(self, key: str) -> str | None:
         lease = json.dumps({"lease": secrets.token_hex(8)})
         taken = self._ask(lambda server: server.set(key, lease, nx=True, px=LEASE_MS))
         return lease if taken else None
 
     def replace(self, key: str, old: str | bytes, value: str | bytes, seconds: int) -> None:
         """Keep a value for a while, if the key still holds the old one."""
+        self._replace(self._own + key, old, value, seconds)
+
+    def _replace(self, key: str, old: str | bytes, value: str | bytes, seconds: int) -> None:
         self._ask(lambda server: server.eval(FILL, 1, key, old, value, seconds))
 
     def recall_all(self, keys: list[str]) -> list[bytes | None]:
         """What was kept under each of the keys."""
         unknown: list[bytes | None] = [None] * len(keys)
-        return (self._ask(lambda server: server.mget(keys)) if keys else None) or unknown
+        own = [self._own + key for key in keys]
+        return (self._ask(lambda server: server.mget(own)) if own else None) or unknown
 
     def count(self, key: str, seconds: int) -> int:
         """One more of something; how many there were. 0 when Redis can not say."""
-        return self._ask(lambda server: int(_call(server, "EVAL", COUNT, 1, key, seconds))) or 0
+        command = ("EVAL", COUNT, 1, self._own + key, seconds)
+        return self._ask(lambda server: int(_call(server, *command))) or 0
 
     def state(self) -> str:
         """`ok`, `down`, or `read-only` for a Redis that answers and refuses to keep anything

@@ -13,7 +13,7 @@ import redis as client
 from flask import Flask
 
 from api_server import create_app
-from api_server.data.cache import REST_S, TIMEOUT_S, Cache
+from api_server.data.cache import REST_S, TIMEOUT_S, Cache, Kept
 from edge_agent.shared.samples import format_time
 from tests.support.client import INVERTER
 from tests.support.servers import Redis, free_port, open_folder
@@ -53,6 +53,24 @@ def test_a_sample_is_kept_for_its_time(server, direct):
     assert 0 < direct.ttl(KEY) <= 7
     cache.forget("roof")
     assert direct.get(KEY) is None
+
+
+def test_databases_that_share_a_redis_know_nothing_of_each_other(server):
+    one, other = Cache(server.url, 7, "one"), Cache(server.url, 7, "other")
+    report = Kept("agent:roof", "well", 7)
+    assert one.keep("month:roof", "100", 7)
+    assert one.forget("roof", "peak:roof", kept=report)
+    assert one.recall_all(["month:roof", "agent:roof"]) == [b"100", b"well"]
+    assert other.recall_all(["month:roof", "agent:roof"]) == [None, None]
+    assert other.forget("roof", "month:roof")
+    assert one.recall("month:roof") == b"100"
+    assert one.claim("quarter:roof")
+    assert other.claim("quarter:roof")
+    assert [one.count("requests", 7), one.count("requests", 7), other.count("requests", 7)] == [
+        1,
+        2,
+        1,
+    ]
 
 
 def test_an_answer_that_was_read_before_newer_samples_came_is_not_kept(server, direct):
