@@ -1,7 +1,6 @@
 """What the grid costs: the quarters of a month, twelve months, and the money."""
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 from flask import Response, current_app, g, request
 
@@ -43,7 +42,7 @@ def peaks() -> Response:
     parts, now, language = current_app.extensions, datetime.now(UTC), page.language()
     meter = Meter(parts["store"], parts["cache"], page.settings(), _meter(meters), now)
     first = _month(now)
-    month, year = capacity.month(meter, first), capacity.year(meter, first)
+    month, year = capacity.month(meter, first, SHOWN), capacity.year(meter, first)
     cost = costs.answer(meter, "year", first)
     return page.render(
         "peaks.html",
@@ -52,8 +51,8 @@ def peaks() -> Response:
         month=month,
         title=formats.month(language, first),
         times=[_time(language, month[name]) for name in TIMES],
-        curve=_draw(language, month, first),
-        highest=_highest(language, month["peaks"]),
+        curve=_draw(language, meter, month["monthly_peak_ts"], first),
+        highest=[(one, _time(language, one["bucket"])) for one in month["peaks"]],
         year=year,
         bars=quarters.draw_year(language, year["months"], year["mean_w"]),
         months=[(one, _name(language, one["month"])) for one in reversed(year["months"])],
@@ -98,19 +97,14 @@ def _steps(first: date, today: date) -> dict[str, str | None]:
     return {"earlier": page.here(date=before.isoformat()[:7]), "later": later}
 
 
-def _draw(language: Language, month: dict[str, Any], first: date) -> str:
+def _draw(language: Language, meter: Meter, highest: str | None, first: date) -> str:
     zone = page.zone()
     start = periods.midnight(first, zone)
     end = periods.midnight(periods.after(first, "month"), zone)
-    points = [(datetime.fromisoformat(one["bucket"]), one["avg_power_w"]) for one in month["peaks"]]
-    highest = month["monthly_peak_ts"] and datetime.fromisoformat(month["monthly_peak_ts"])
-    return quarters.draw_month(language, points, highest, start, end, zone)
-
-
-def _highest(language: Language, listed: list[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
-    """The highest quarters, the earliest of equals first, and what each is called."""
-    highest = sorted(listed, key=lambda one: -one["avg_power_w"])[:SHOWN]
-    return [(one, _time(language, one["bucket"])) for one in highest]
+    listed, _ = meter.month(first)
+    points = [(one.start.timestamp(), one.sampled_w) for one in listed]
+    mark = highest and datetime.fromisoformat(highest).timestamp()
+    return quarters.draw_month(language, points, mark, start, end, zone)
 
 
 def _time(language: Language, text: str | None) -> str:

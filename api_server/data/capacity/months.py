@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import date, datetime
 from fractions import Fraction
+from heapq import nlargest
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,12 +14,16 @@ from api_server.data.capacity.quarters import FLOOR_W, Peak
 MONTHS = 12
 
 
-def month(meter: Meter, first: date) -> dict[str, Any]:
-    """Every quarter of the local month that begins on `first`, and its peaks."""
+def month(meter: Meter, first: date, most: int | None = None) -> dict[str, Any]:
+    """Every quarter of the local month that begins on `first`, and its peaks.
+
+    `most` is for only so many of the quarters, the highest first, the earliest of equals before.
+    """
     zone = meter.zone
     listed, official = meter.month(first)
     peaks = quarters.peaks(official, listed, meter.now)
     sampled, register, billed = peaks.sampled, peaks.register, peaks.billed()
+    told = listed if most is None else nlargest(most, listed, lambda one: round(one.sampled_w))
     return {
         "month": name(first),
         "device_id": meter.device_id,
@@ -29,7 +34,7 @@ def month(meter: Meter, first: date) -> dict[str, Any]:
                 "coverage": quarter.coverage,
                 "register_w": rounded(quarter.register_w),
             }
-            for quarter in listed
+            for quarter in told
         ],
         "monthly_peak_w": rounded(sampled and sampled.watts),
         "monthly_peak_ts": local(sampled and sampled.ts, zone),

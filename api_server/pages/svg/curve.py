@@ -1,6 +1,6 @@
 """The curve of a day: power of sun, house, battery and grid, and the battery's charge below it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -48,11 +48,10 @@ def draw(
     def place(watts: float) -> float:
         return (high - watts) / (high - low) * HEIGHT
 
-    lines = [
-        tag("path", class_=f"line {line}", d=_line(periods, start, f"{line}_power_w", place))
-        for line in LINES
-    ]
-    area = tag("path", class_="area pv", d=_area(periods, start, place))
+    places = _places(periods, start)
+    drawn = {line: _line(periods, places, f"{line}_power_w", place) for line in LINES}
+    lines = [tag("path", class_=f"line {line}", d=d) for line, d in drawn.items()]
+    area = tag("path", class_="area pv", d=_area(drawn["pv"], place(0.0)))
     levels = [((high - watts) / (high - low) * ROOM, watts) for watts in ticks(low, high, step)]
     return plot(
         "curve",
@@ -68,7 +67,8 @@ def draw_charge(
     language: Language, periods: Sequence[Mapping[str, Any]], start: datetime, end: datetime
 ) -> Markup:
     """The battery's charge over the day, from 0 at the bottom to 100 % at the top."""
-    line = _line(periods, start, "battery_soc_pct", lambda share: 100 - share)
+    places = _places(periods, start)
+    line = _line(periods, places, "battery_soc_pct", lambda share: 100 - share)
     return plot(
         "charge",
         language.words["charge_title"],
@@ -79,24 +79,34 @@ def draw_charge(
     )
 
 
-def _line(periods: Sequence[Mapping[str, Any]], start: datetime, field: str, place: Any) -> str:
+def _places(periods: Sequence[Mapping[str, Any]], start: datetime) -> list[float]:
+    """The middle of each period, in periods since the start."""
+    return [(period["start"] - start) / PERIOD + 0.5 for period in periods]
+
+
+def _line(
+    periods: Sequence[Mapping[str, Any]],
+    places: Sequence[float],
+    field: str,
+    place: Callable[[float], float],
+) -> str:
     """A line through the middles of the periods, lifted where one is missing or not known."""
     points: list[tuple[float, float | None]] = []
-    for period in periods:
-        x = (period["start"] - start) / PERIOD + 0.5
-        if points and x - points[-1][0] > 1.01:
+    before = -1.0
+    for x, period in zip(places, periods, strict=True):
+        if x - before > 1.01:
             points.append((x, None))
-        value = period[field]
-        points.append((x, None if value is None else round(place(value), 1)))
+        value, before = period[field], x
+        # A value of -0.0 is written as 0.
+        points.append((x, None if value is None else round(place(value), 1) + 0.0))
     return path(points)
 
 
-def _area(periods: Sequence[Mapping[str, Any]], start: datetime, place: Any) -> str:
-    """The sun's line, filled down to zero."""
-    zero = short(float(place(0.0)))
-    strokes = _line(periods, start, "pv_power_w", place).split("M")[1:]
+def _area(line: str, height_of_zero: float) -> str:
+    """A line, filled down to zero."""
+    zero = short(float(height_of_zero))
     closed = []
-    for stroke in strokes:
+    for stroke in line.split("M")[1:]:
         points = stroke.split("L")
         first, last = points[0].split(" ")[0], points[-1].split(" ")[0]
         closed.append(f"M{first} {zero}L{stroke}L{last} {zero}Z")

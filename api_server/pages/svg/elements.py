@@ -80,10 +80,10 @@ def ticks(low: float, high: float, step: float) -> list[float]:
 
 
 def path(points: Iterable[tuple[float, float | None]]) -> str:
-    """A line through the points, lifted where one is not known."""
+    """A line through the points, with six digits, lifted where one is not known."""
     parts, drawing_now = [], False
     for x, y in points:
         if y is not None:
-            parts.append(f"{'L' if drawing_now else 'M'}{short(float(x))} {short(float(y))}")
+            parts.append(f"{'L' if drawing_now else 'M'}{x:g} {y:g}")
         drawing_now = y is not None
     return "".join(parts)

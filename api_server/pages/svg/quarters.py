@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,6 +12,7 @@ from api_server.pages.languages import Language
 from api_server.pages.svg.elements import percent, plot, rule, scale, stretched, tag, ticks
 
 QUARTER = timedelta(minutes=15)
+QUARTER_S = 900
 HEIGHT = 200
 FLOOR_W = 2500
 ROOM = 0.88  # of the drawing's height; the labels are below
@@ -20,42 +20,43 @@ ROOM = 0.88  # of the drawing's height; the labels are below
 
 def draw_month(
     language: Language,
-    peaks: Sequence[tuple[datetime, float]],
-    highest: datetime | None,
+    peaks: Sequence[tuple[float, float]],
+    highest: float | None,
     start: datetime,
     end: datetime,
     zone: ZoneInfo,
 ) -> Markup:
-    """Every quarter's mean power in its place in the month, with a mark on the highest."""
+    """Every quarter's mean power by its start, with a mark on the highest; times in seconds."""
     _, top, step = scale((watts for _, watts in peaks), FLOOR_W * 1.2)
     parts = _rules(top, step)
     parts += _days(start, end, zone)
     width = (end - start) / QUARTER
-    steps = _steps([((when - start) // QUARTER, watts / top) for when, watts in peaks])
+    first, length_s = start.timestamp(), (end - start).total_seconds()
+    steps = _steps((int(ts - first) // QUARTER_S, watts / top) for ts, watts in peaks)
     curve = stretched(width, HEIGHT / ROOM, tag("path", class_="quarters", d=steps))
     parts += [curve, rule(_y(FLOOR_W, top), "floor")]
-    for when, watts in peaks:
-        if when == highest:
-            x, y = percent((when - start) / (end - start)), percent(_y(watts, top))
+    for ts, watts in peaks:
+        if ts == highest:
+            x, y = percent((ts - first) / length_s), percent(_y(watts, top))
             parts.append(tag("circle", class_="highest", cx=x, cy=y, r=5))
     return plot("month", language.words["quarters_title"], _axis(language, top, step), *parts)
 
 
 def _steps(quarters: Iterable[tuple[int, float]]) -> str:
     """A filled step for each run of neighbours of one height; heights are shares of the top."""
-    placed = [(number, round((1 - share) * HEIGHT)) for number, share in quarters]
-    runs = groupby(enumerate(placed), key=lambda one: (one[1][0] - one[0], one[1][1]))
-    parts, before = [], None
-    for (_, y), group in runs:
-        run = [quarter for _, (quarter, _) in group]
-        if run[0] == before:
-            parts.append(f"V{y}h{len(run)}")
-        else:
-            parts.append(
-                f"{'' if before is None else f'V{HEIGHT}'}M{run[0]} {HEIGHT}V{y}h{len(run)}"
-            )
-        before = run[-1] + 1
-    return "".join(parts) + (f"V{HEIGHT}" if parts else "")
+    parts: list[str] = []
+    begun, after, height = 0, 0, 0
+    for place, share in quarters:
+        y = round((1 - share) * HEIGHT)
+        if place != after or not parts:
+            parts.append(f"h{after - begun}V{HEIGHT}" if parts else "")
+            parts.append(f"M{place} {HEIGHT}V{y}")
+            begun = place
+        elif y != height:
+            parts.append(f"h{place - begun}V{y}")
+            begun = place
+        after, height = place + 1, y
+    return "".join([*parts, f"h{after - begun}V{HEIGHT}"]) if parts else ""
 
 
 def draw_year(

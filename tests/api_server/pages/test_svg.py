@@ -142,9 +142,11 @@ class TestBars:
 class TestQuarters:
     """The month's quarters and the year's months."""
 
+    start = START.timestamp()
+
     def test_neighbours_of_one_height_are_one_step(self):
-        peaks = [(START + n * quarters.QUARTER, w) for n, w in enumerate((0, 0, 3000, 1500))]
-        peaks.append((START + 9 * quarters.QUARTER, 3000))
+        peaks = [(self.start + n * 900, w) for n, w in enumerate((0, 0, 3000, 1500))]
+        peaks.append((self.start + 9 * 900, 3000))
         drawn = quarters.draw_month(EN, peaks, peaks[2][0], START, START + 30 * DAY, BRUSSELS)
         path = next(parse(drawn).iter("path")).get("d")
         assert path == "M0 200V200h2V0h1V100h1V200M9 200V0h1V200"
@@ -153,7 +155,7 @@ class TestQuarters:
         assert share(mark.get("cy")) == 0
 
     def test_a_month_of_quarters_is_small(self):
-        peaks = [(START + n * quarters.QUARTER, n * 37 % 5000) for n in range(31 * 96)]
+        peaks = [(self.start + n * 900, n * 37 % 5000) for n in range(31 * 96)]
         drawn = quarters.draw_month(EN, peaks, None, START, START + 31 * DAY, BRUSSELS)
         assert len(drawn) < 30_000
 
