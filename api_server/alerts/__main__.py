@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         if chosen.test:
             return _test(settings, channels)
         store = Store(settings.database_url)
-        look = _look(settings, store, channels)
+        look = make_look(settings, store, channels)
         if chosen.once:
             return _once(store, look, channels)
         loop.run(settings, store, look, channels)
@@ -72,7 +72,8 @@ def _hide_secrets(settings: Settings) -> None:
         logs.mask(url)
 
 
-def _look(settings: Settings, store: Store, channels: list[Channel]) -> Look:
+def make_look(settings: Settings, store: Store, channels: list[Channel]) -> Look:
+    """What looks at the devices of these settings, for messages to these channels."""
     cache = Cache(settings.redis_url, settings.cache_ttl_s, settings.database_name)
     return Look(
         store,

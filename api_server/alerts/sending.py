@@ -18,6 +18,7 @@ import requests
 import requests.sessions
 from apprise import OverflowMode
 
+from api_server.alerts import services
 from api_server.data import alerts
 from api_server.data.database import DatabaseUnavailable, Store
 from edge_agent.shared import logs
@@ -52,7 +53,7 @@ class Channel:
         requests.sessions.Session = _WatchedSession  # what requests.post and its kind make
         logging.getLogger("apprise").disabled = True  # its lines name the URL
         asset = apprise.AppriseAsset(http_redirects=False, async_mode=False, app_id="Sunspool")
-        self._plugin = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
+        self._plugin = services.make(url, asset)
         if self._plugin is None:
             text = f"ALERT_URLS: entry {number} is no URL that Apprise knows"
             raise InvalidSettings([text])

@@ -2,17 +2,19 @@
 
 import json
 import threading
+import time
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 
 class Received(NamedTuple):
-    """One request: its method, path and body, as JSON where it is."""
+    """One request: its method, path and body, as JSON where it is, and when it came."""
 
     method: str
     path: str
     body: Any
+    at: float  # of the monotonic clock
 
 
 class MessageSink:
@@ -31,7 +33,7 @@ class MessageSink:
                     body = json.loads(text)
                 except ValueError:
                     body = text
-                sink.received.append(Received(self.command, self.path, body))
+                sink.received.append(Received(self.command, self.path, body, time.monotonic()))
                 status, headers = sink.answers.popleft() if sink.answers else (200, {})
                 self.send_response(status)
                 for name, value in headers.items():

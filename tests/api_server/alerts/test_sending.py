@@ -1,6 +1,8 @@
 """What a channel makes of what a service answers."""
 
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from api_server.alerts.sending import Channel
 from edge_agent.shared.environment import InvalidSettings
 from tests.simulators.message_sink import MessageSink
+from tests.support.servers import ROOT
 
 
 @pytest.fixture
@@ -71,3 +74,37 @@ def test_no_log_and_no_name_holds_a_secret(sink, caplog):
     assert "the-password" not in channel.name + caplog.text
     assert "the-key" not in channel.name + caplog.text
     assert channel.name.startswith("1: json://user:****@127.0.0.1")
+
+
+def test_what_is_too_long_for_a_service_goes_in_parts(sink):
+    channel = Channel(1, sink.url())
+    text = " ".join(f"house{number}" for number in range(6000))
+    assert len(text) > channel._plugin.body_maxlen
+    assert channel.send("title", text) is None
+    assert " ".join(message.strip() for message in sink.messages) == text
+
+
+LOADED = """
+import sys
+from api_server.alerts.sending import Channel
+print(Channel(1, sys.argv[1]).name)
+print(sum(name.startswith("apprise.plugins.") for name in sys.modules))
+print("flask" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "most"),
+    [
+        ("json://127.0.0.1/", "1: json://127.0.0.1/", 10),
+        ("https://discord.com/api/webhooks/4174216298/JHMHI8qBe7bk2Zw", "1: discord://", 1000),
+    ],
+)
+def test_only_the_services_that_are_named_are_loaded(url, name, most):
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, url], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    told, loaded, flask = done.stdout.splitlines()
+    assert told.startswith(name)
+    assert int(loaded) <= most
+    assert flask == "False"
