@@ -61,13 +61,13 @@ class Gatherer:
         for kind, fields in FIELDS.items():
             if of_kind := [device.device_id for device in devices if device.kind == kind]:
                 newest |= samples.newest_of(self.store, KINDS[kind], of_kind, fields, now)
+        reports = self.agents.read(ids)
         known, counted = self.store.run(
             lambda cursor: (
                 _by_device(alerts.read_not_closed(cursor, ids)),
                 alerts.read_counters(cursor, ids),
             )
         )
-        reports = self.agents.read(ids)
         likely = self._find_likely_peaks(newest, known, now)
         for device in devices:
             device_id = device.device_id

@@ -25,7 +25,7 @@ from edge_agent.shared import logs
 from edge_agent.shared.environment import InvalidSettings
 
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 300.0
-LOOK_S = 2.0  # how often waiting messages are looked for when nobody says that there are some
+LOOK_S = 1.0  # how often waiting messages are looked for when nobody says that there are some
 
 log = logging.getLogger(__name__)
 _seen = threading.local()

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
@@ -18,14 +19,24 @@ class Received(NamedTuple):
 
 
 class MessageSink:
-    """Keeps what came; `answers` holds (status, headers) for the next requests, then 200."""
+    """Keeps what came; `answers` holds (status, headers) for the next requests, then 200.
+
+    `on_connect` is called before a request is read, and hangs up if it says False; `on_message`
+    before it is answered.
+    """
 
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.answers: deque[tuple[int, dict[str, str]]] = deque()
+        self.on_connect: Callable[[], bool] = lambda: True
+        self.on_message: Callable[[], None] = lambda: None
         sink = self
 
         class Handler(BaseHTTPRequestHandler):
+            def handle(self) -> None:
+                if sink.on_connect():
+                    super().handle()
+
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 text = self.rfile.read(length)
@@ -34,6 +45,7 @@ class MessageSink:
                 except ValueError:
                     body = text
                 sink.received.append(Received(self.command, self.path, body, time.monotonic()))
+                sink.on_message()
                 status, headers = sink.answers.popleft() if sink.answers else (200, {})
                 self.send_response(status)
                 for name, value in headers.items():

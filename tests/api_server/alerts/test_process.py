@@ -1,150 +1,23 @@
 """The process: what it opens and closes, what it sends, and what it does when things die."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
-import psycopg2
 import pytest
 
 from edge_agent.shared.samples import format_time
+from tests.api_server.alerts.running import Process, command, look
 from tests.simulators.message_sink import MessageSink
 from tests.support.client import Client
-from tests.support.servers import ROOT, Api, open_folder
-from tests.support.servers.process import environment, wait_until
+from tests.support.servers import Api, open_folder
+from tests.support.servers.process import wait_until
 
 pytestmark = pytest.mark.slow
 
 ZONE = ZoneInfo("Europe/Brussels")
-
-
-@pytest.fixture
-def sink() -> Iterator[MessageSink]:
-    """The service that messages go to."""
-    with MessageSink() as sink:
-        yield sink
-
-
-@pytest.fixture
-def env(settings: dict[str, str], sink: MessageSink) -> dict[str, str]:
-    """Settings of an alerts process with one channel, and with the rights of the API."""
-    return {
-        **settings,
-        "DATABASE_URL": settings["DATABASE_URL"].replace("//sunspool_owner:", "//sunspool:"),
-        "ALERT_URLS": sink.url("topic"),
-        "ALERT_INTERVAL_S": "1",
-        "ALERT_SILENCE_S": "60",
-    }
-
-
-class House:
-    """A database that a test writes to as the API does."""
-
-    def __init__(self, url: str):
-        self.connection = psycopg2.connect(url)
-        self.connection.autocommit = True
-        self.began = datetime.now(UTC)
-
-    def meter(self, *ages_s: float, **changes: Any) -> None:
-        """Samples of the meter, so many seconds before the test began."""
-        sample = {"device_id": "meter", "power_w": 100, "import_power_w": 100}
-        self._insert("p1", ages_s, sample | changes)
-
-    def roof(self, *ages_s: float, device_id: str = "roof", **changes: Any) -> None:
-        """Samples of an inverter, so many seconds before the test began."""
-        self._insert("sungrow", ages_s, {"device_id": device_id, "pv_power_w": 10} | changes)
-
-    def report(self, device_id: str = "meter", **report: Any) -> None:
-        """What an agent reports."""
-        self.execute(
-            "INSERT INTO agents VALUES (%s, now(), %s, '{}') ON CONFLICT (device_id)"
-            " DO UPDATE SET reported_ts = now(), report = excluded.report",
-            device_id,
-            json.dumps(report),
-        )
-
-    def execute(self, sql: str, *values: Any) -> list[tuple]:
-        """Run a statement; its rows, if it has any."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql, values)
-            return cursor.fetchall() if cursor.description else []
-
-    def alerts(self) -> list[tuple[str, str, bool]]:
-        """Rule, device and whether it is open, of all that have opened."""
-        return self.execute(
-            "SELECT rule, device_id, closed_ts IS NULL FROM alerts"
-            " WHERE opened_ts IS NOT NULL ORDER BY opened_ts, rule, device_id"
-        )
-
-    def _insert(self, kind: str, ages_s: tuple[float, ...], sample: dict[str, Any]) -> None:
-        names = ", ".join(["ts", *sample])
-        places = ", ".join(["%s"] * (1 + len(sample)))
-        for age_s in ages_s:
-            ts = self.began - timedelta(seconds=age_s)
-            self.execute(
-                f"INSERT INTO {kind}_samples ({names}) VALUES ({places})", ts, *sample.values()
-            )
-
-
-@pytest.fixture
-def house(settings: dict[str, str]) -> Iterator[House]:
-    """The database."""
-    house = House(settings["DATABASE_URL"])
-    yield house
-    house.connection.close()
-
-
-def command(env: dict[str, str], *options: str) -> subprocess.CompletedProcess:
-    """Run the command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "api_server.alerts", *options],
-        env=environment(env),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def look(env: dict[str, str]) -> None:
-    """Look once; nothing may go wrong."""
-    result = command(env, "--once")
-    assert result.returncode == 0, result.stderr
-
-
-class Process:
-    """The process itself, until it is stopped."""
-
-    def __init__(self, env: dict[str, str], folder: Path):
-        self.log_file = folder / f"alerts-{time.monotonic_ns()}.log"
-        with self.log_file.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "api_server.alerts"],
-                env=environment(env),
-                cwd=ROOT,
-                stderr=log,
-            )
-
-    @property
-    def log(self) -> str:
-        """What it has logged."""
-        return self.log_file.read_text()
-
-    def __enter__(self) -> "Process":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.wait(20)
 
 
 def test_a_silence_is_told_once_and_once_that_it_is_over(env, house, sink):
@@ -311,26 +184,6 @@ def test_one_works_and_another_takes_over(env, house, sink, tmp_path):
             house.meter(1)
             house.report(dropped=3)
             wait_until(lambda: len(sink.messages) == 1, 20, "its message")
-
-
-@pytest.mark.parametrize("channel_is_down", [pytest.param(False, marks=pytest.mark.full), True])
-def test_a_kill_loses_no_message(env, house, sink, tmp_path, channel_is_down):
-    """Killed while a channel fails, or at any moment: each message arrives, few of them twice."""
-    kills = 5
-    if channel_is_down:
-        sink.answers.extend([(500, {})] * 3)
-    for number in range(1, kills + 1):
-        house.report(lost=number)
-        house.execute("UPDATE alerts SET closed_ts = now() WHERE closed_ts IS NULL")
-        with Process(env, tmp_path) as process:
-            wait_until(lambda number=number: len(house.alerts()) >= number, 20, "the alert")
-            time.sleep(0.02 * number)
-            os.kill(process.process.pid, signal.SIGKILL)
-    for _ in range(4):
-        look(env)
-    assert house.execute("SELECT FROM alert_messages WHERE waiting <> '{}'") == []
-    told = {f"{number} lost" for number in range(1, kills + 1)}
-    assert {text for text in told if any(text in one for one in sink.messages)} == told
 
 
 def test_the_answer_of_the_api(env, house, sink):
