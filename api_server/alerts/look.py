@@ -1,7 +1,7 @@
 """One look at all devices: what each rule finds, what becomes of its alert, and the messages."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,6 +38,7 @@ class Look:
         channels: list[str],
         limits: Limits,
         repeat: timedelta,
+        rules: Iterable[Rule] = RULES,
     ):
         self._store = store
         self._gatherer = gatherer
@@ -45,6 +46,7 @@ class Look:
         self._channels = channels
         self._limits = limits
         self._repeat = repeat
+        self._rules = tuple(rules)
 
     def run(self, now: datetime, judge_silence: bool) -> list[str]:
         """Look once; returns the texts of new messages. Raises DatabaseUnavailable."""
@@ -52,7 +54,7 @@ class Look:
         turns: list[_Turn] = []
         counters: dict[str, dict[str, int]] = {}
         for facts, known in self._gatherer.gather(now):
-            for rule in RULES:
+            for rule in self._rules:
                 if rule.name == "silence" and not judge_silence:
                     continue
                 self._judge(rule, facts, known.get(rule.name), now, changes, turns)

@@ -93,6 +93,8 @@ class Sends:
             self.begin()
             self._wait_for_lock()
             kill()
+            # Until the server has noticed, the note could still succeed.
+            wait_until(lambda: not self._locked_out(), IN_TIME_S, "the end of its session")
             self._sink.on_message = lambda: None
 
     def noted(self, kill: Kill) -> None:
@@ -136,8 +138,10 @@ class Sends:
             connection.close()
 
     def _wait_for_lock(self) -> None:
-        waits = "SELECT 1 FROM pg_locks WHERE NOT granted"
-        wait_until(lambda: self._house.execute(waits), IN_TIME_S, "a wait for what is locked")
+        wait_until(self._locked_out, IN_TIME_S, "a wait for what is locked")
+
+    def _locked_out(self) -> list[tuple]:
+        return self._house.execute("SELECT 1 FROM pg_locks WHERE NOT granted")
 
     def _waiting(self) -> list[tuple]:
         return self._house.execute("SELECT 1 FROM alert_messages WHERE waiting <> '{}'")
