@@ -103,7 +103,12 @@ class Lane:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, request: bytes) -> None:
-        """Send one and read its answer, which must be one of success."""
+        """Send one, whose answer must be one of success."""
+        status = self.ask(request)
+        assert status in (b"200", b"204"), status
+
+    def ask(self, request: bytes) -> bytes:
+        """Send one and read its answer, of which the status is returned."""
         self.socket.sendall(request)
         answer = b""
         while (end := answer.find(b"\r\n\r\n")) < 0:
@@ -112,7 +117,7 @@ class Lane:
         size = end + 4 + (int(found[1]) if found else 0)
         while len(answer) < size:
             answer += self._more()
-        assert answer[9:12] in (b"200", b"204"), answer
+        return answer[9:12]
 
     def _more(self) -> bytes:
         piece = self.socket.recv(65_536)

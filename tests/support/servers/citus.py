@@ -13,11 +13,11 @@ from tests.support.servers.process import run
 class CitusNode(Postgres):
     """A PostgreSQL with Citus, its files made anew or copied from a node that never ran."""
 
-    def __init__(self, folder: Path, blank: Self | None = None) -> None:
+    def __init__(self, folder: Path, blank: Self | None = None, durable: bool = False) -> None:
         folder.mkdir(mode=0o711)
         if blank:
             run(["cp", "-a", f"{blank.folder}/.", folder])
-        super().__init__(folder)
+        super().__init__(folder, durable=durable)
 
     def options(self) -> list[str]:
         """Few shards, and connections without TLS: quick on one machine."""
@@ -40,12 +40,13 @@ class CitusCluster:
 
     timescaledb = None  # as of a Postgres
 
-    def __init__(self, folder: Path, workers: int = 2) -> None:
+    def __init__(self, folder: Path, workers: int = 2, durable: bool = False) -> None:
         self.folder = folder
+        self.durable = durable
         self._numbers = count(1)
         self._blank = CitusNode(folder / "blank")
         self._blank.make()
-        self.coordinator = CitusNode(folder / "coordinator", self._blank)
+        self.coordinator = CitusNode(folder / "coordinator", self._blank, durable)
         self.workers: list[CitusNode] = []
         for _ in range(workers):
             self._new_worker()
@@ -56,7 +57,7 @@ class CitusCluster:
         return [self.coordinator, *self.workers]
 
     def _new_worker(self) -> CitusNode:
-        worker = CitusNode(self.folder / f"worker{len(self.workers)}", self._blank)
+        worker = CitusNode(self.folder / f"worker{len(self.workers)}", self._blank, self.durable)
         self.workers.append(worker)
         return worker
 
