@@ -21,7 +21,16 @@ from benchmarks import _cost
 from benchmarks._load import body, request
 from benchmarks._site import site
 from edge_agent.shared.samples import KINDS
-from tests.support.servers import ROOT, Api, free_port, open_folder, wait_until
+from tests.support.servers import (
+    ROOT,
+    Api,
+    CitusCluster,
+    Redis,
+    free_port,
+    migrate,
+    open_folder,
+    wait_until,
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,29 @@ def ours(
                 "Redis": place.redis.pid,
             }
             yield Stack(name, api.url, "/v1/ingest", body, roots), api
+
+
+@contextmanager
+def citus(tokens: str) -> Iterator[tuple[Stack, Api]]:
+    """The same on a Citus coordinator and two workers, durable as a user's are, without limits."""
+    with (
+        open_folder("sunspool-bench-") as folder,
+        CitusCluster(folder, durable=True) as cluster,
+        Redis(folder / "redis") as redis,
+    ):
+        url = cluster.create_database()
+        migrate(url)
+        (folder / "tokens").write_text(tokens)
+        env = {
+            "DATABASE_URL": url,
+            "REDIS_URL": redis.url,
+            "DEVICE_TOKENS_FILE": str(folder / "tokens"),
+            "MAX_REQUESTS_PER_MINUTE": "0",
+        }
+        with Api(folder / "api", env) as api:
+            workers = {f"worker {n}": node.pid for n, node in enumerate(cluster.workers, 1)}
+            roots = {"API": api.pid, "coordinator": cluster.coordinator.pid, **workers}
+            yield Stack("on Citus", api.url, "/v1/ingest", body, {**roots, "Redis": redis.pid}), api
 
 
 @contextmanager

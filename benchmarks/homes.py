@@ -38,7 +38,7 @@ def run(rounds: int, before: Path | None = None) -> list[Row]:
             )
         for number in range(rounds + 1):
             for one in stacks:
-                lanes = _cycles(one, begin + number * CYCLES * CYCLE_S)
+                lanes = cycles(one, begin + number * CYCLES * CYCLE_S)
                 used, start = sum(one.cpu_s().values()), time.perf_counter()
                 send_all(one.url, lanes)
                 if number:
@@ -52,7 +52,7 @@ def run(rounds: int, before: Path | None = None) -> list[Row]:
         return rows
 
 
-def _cycles(stack: Stack, first: int) -> list[list[bytes]]:
+def cycles(stack: Stack, first: int) -> list[list[bytes]]:
     """What the homes send in some cycles, over a few kept connections as those of a proxy."""
     requests = []
     for start in range(first, first + CYCLES * CYCLE_S, CYCLE_S):
@@ -68,7 +68,7 @@ def _row(seconds: list[float], cpu_s: list[float], api: Api, rounds: int) -> Row
     ratios = [HOMES * CYCLE_S / each for each in reversed(seconds)]
     cores = os.cpu_count() or 1
     by_cpu = HOMES * CYCLE_S * cores / statistics.median(cpu_s)
-    stored = _stored_bytes(api.env["DATABASE_URL"])
+    stored = stored_bytes(api.env["DATABASE_URL"])
     day = stored / (HOMES * CYCLES * CYCLE_S * rounds) * DAY_S / 2**20
     memory = max(map(_cost.resident_mb, api.worker_pids()))
     note = (
@@ -88,7 +88,8 @@ def _gain(what: str, ours: Sequence[float], others: Sequence[float], target: str
     return Row(what, "the version before", ratio, each[0], each[-1], target, met)
 
 
-def _stored_bytes(url: str) -> int:
+def stored_bytes(url: str) -> int:
+    """What the samples take, with their indexes."""
     sizes = (f"pg_total_relation_size('{kind}_samples')" for kind in KINDS)
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute(f"SELECT {' + '.join(sizes)}")

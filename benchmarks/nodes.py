@@ -8,15 +8,17 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import closing
+from typing import Any
 
-from benchmarks import Row, _cost
+import psycopg2
+
+from benchmarks import Row, _stacks
 from benchmarks._load import Lane, body, inverter_sample, meter_sample, request, seconds_now
-from tests.support.servers import Api, CitusCluster, Redis, migrate, open_folder
 
 NAME = "A fleet on Citus, a coordinator and two workers"
 HOMES, LANES, ROUND_S = 2500, 32, 60
+TOKENS = ",".join(f"i{n}:inverter-{n},m{n}:meter-{n}:p1" for n in range(HOMES))
 LIMIT_S = 20  # an agent waits no longer for an answer, and sends again
 FOUND = """
 SELECT count(*), count(DISTINCT (device_id, ts)), count(DISTINCT device_id) FROM {kind}_samples
@@ -28,50 +30,25 @@ def run(rounds: int) -> list[Row]:
     begin = seconds_now() - (rounds + 1) * ROUND_S
     waits: list[float] = []
     refused: Counter[str] = Counter()
-    with _fleet() as (cluster, url, api, redis):
-        parts = {
-            "API": [api.pid],
-            "coordinator": [cluster.coordinator.pid],
-            "workers": [worker.pid for worker in cluster.workers],
-            "Redis": [redis.pid],
-        }
+    with _stacks.citus(TOKENS) as (stack, api):
         for number in range(rounds + 1):
             lanes = _requests(begin + number * ROUND_S)
             if number == 1:
-                used = _cpu_s(parts)
-            each, answers = _send(api.url, lanes)
+                used = stack.cpu_s()
+            each, answers = _send(stack.url, lanes)
             refused += answers
             if number:
                 waits += each
-        used = {part: cpu_s - used[part] for part, cpu_s in _cpu_s(parts).items()}
-        name = url.rpartition("/")[2]
-        found = {
-            kind: cluster.coordinator.query(FOUND.format(kind=kind), None, name)[0]
-            for kind in ("sungrow", "p1")
-        }
+        used = {part: cpu_s - used[part] for part, cpu_s in stack.cpu_s().items()}
+        with closing(psycopg2.connect(api.env["DATABASE_URL"])) as connection:
+            found = {kind: _find(connection, kind) for kind in ("sungrow", "p1")}
     return [_wait(sorted(waits), rounds, used), *_kept(found, rounds + 1, refused)]
 
 
-@contextmanager
-def _fleet() -> Iterator[tuple[CitusCluster, str, Api, Redis]]:
-    """Servers that are durable as a user's are, and the API with a file of tokens."""
-    with (
-        open_folder("sunspool-bench-") as folder,
-        CitusCluster(folder, durable=True) as cluster,
-        Redis(folder / "redis") as redis,
-    ):
-        url = cluster.create_database()
-        migrate(url)
-        env = {"DATABASE_URL": url, "REDIS_URL": redis.url, "DEVICE_TOKENS_FILE": _tokens(folder)}
-        with Api(folder / "api", env) as api:
-            yield cluster, url, api, redis
-
-
-def _tokens(folder: Path) -> str:
-    path = folder / "tokens"
-    homes = (f"i{n}:inverter-{n},m{n}:meter-{n}:p1" for n in range(HOMES))
-    path.write_text(",".join(homes))
-    return str(path)
+def _find(connection: Any, kind: str) -> tuple[int, int, int]:
+    with connection.cursor() as cursor:
+        cursor.execute(FOUND.format(kind=kind))
+        return cursor.fetchone()
 
 
 def _requests(first: int) -> list[list[bytes]]:
@@ -105,10 +82,6 @@ def _send(url: str, lanes: list[list[bytes]]) -> tuple[list[float], Counter[str]
     with ThreadPoolExecutor(len(lanes)) as threads:
         each = [wait for waits in threads.map(send, range(len(lanes))) for wait in waits]
     return each, refused
-
-
-def _cpu_s(parts: dict[str, list[int]]) -> dict[str, float]:
-    return {part: sum(map(_cost.tree_s, pids)) for part, pids in parts.items()}
 
 
 def _wait(waits: list[float], rounds: int, used: dict[str, float]) -> Row:
