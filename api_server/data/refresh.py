@@ -6,15 +6,14 @@ has to. Then whatever lies below it is either seen or marked, and may be kept.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from psycopg2.extensions import connection as Connection
 
-from api_server.data.postgres import committed, for_each
-from api_server.data.samples import LOCK
+from api_server.data.postgres import for_each
+from api_server.data.samples import run_alone
 from edge_agent.shared.samples import KINDS
 
 PIECE = timedelta(days=7)
@@ -84,10 +83,7 @@ def _refresh_device(
 
 def move_marks(cursor: Any, kind: str, device_id: str, until: datetime) -> None:
     """Have all samples below a time marked that are not stored yet."""
-    with _transaction(cursor):
-        # Two statements: one alone would look at the time before it had the lock.
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (LOCK, device_id))
-        cursor.execute(_MOVE, (device_id, kind, until))
+    run_alone(cursor, device_id, _MOVE, (device_id, kind, until))
 
 
 def _pieces(
@@ -105,14 +101,3 @@ def _pieces(
         kept += PIECE
         yield kept
     yield until
-
-
-@contextmanager
-def _transaction(cursor: Any) -> Iterator[None]:
-    cursor.execute("BEGIN")
-    try:
-        yield
-    except BaseException:
-        cursor.execute("ROLLBACK")
-        raise
-    committed(cursor, "COMMIT")

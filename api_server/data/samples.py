@@ -14,8 +14,7 @@ LOCK = 0x526F6C6C  # "Roll": shared by who stores samples of a device, alone for
 RECENT = (timedelta(days=1), timedelta(days=30))  # to look in few chunks first, for its newest row
 
 OLD = timedelta(minutes=30)  # what is younger belongs to no month whose peaks are kept
-_STORE = "SELECT store_{kind}_samples(%s, %s, {arrays})"
-_FORGET_PEAKS = ", p1_forget_peaks(%s, %s, %s)"
+_STORE = "SELECT store_{kind}_samples(%s, %s, {arrays}, forget_since => %s)"
 _NEWEST = """
 SELECT {names} FROM {table} WHERE device_id = %s AND ts > %s AND ts <= %s ORDER BY ts DESC LIMIT 1
 """
@@ -30,10 +29,27 @@ def insert(store: Store, kind: Kind, columns: dict[str, list[Any]]) -> int:
     columns = _by_time(columns)
     arrays = [_array(columns[name]) for name in kind.columns[1:]]
     device_id, oldest = columns["device_id"][0], columns["ts"][0]
-    statement, values = _sql(_STORE, kind.name), [LOCK, device_id, *arrays]
-    if kind is P1 and oldest < datetime.now(UTC) - OLD:
-        statement, values = statement + _FORGET_PEAKS, [*values, LOCK, device_id, oldest]
+    forget_since = oldest if kind is P1 and oldest < datetime.now(UTC) - OLD else None
+    statement, values = _sql(_STORE, kind.name), [LOCK, device_id, *arrays, forget_since]
     return store.run(lambda cursor: committed(cursor, statement, values)[0])
+
+
+def run_alone(cursor: Any, device_id: str, statement: str, values: Any) -> None:
+    """Run a statement about a device while nobody stores samples of it, and commit."""
+    cursor.execute("SELECT to_regproc('run_alone') IS NOT NULL")
+    if cursor.fetchone()[0]:  # where the device is
+        text = cursor.mogrify(statement, values).decode()
+        committed(cursor, "SELECT run_alone(%s, %s, %s)", (LOCK, device_id, text))
+        return
+    cursor.execute("BEGIN")
+    try:
+        # Two statements: one alone would look at the time before it had the lock.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (LOCK, device_id))
+        cursor.execute(statement, values)
+    except BaseException:
+        cursor.execute("ROLLBACK")
+        raise
+    committed(cursor, "COMMIT")
 
 
 def newest(store: Store, kind: Kind, device_id: str, now: datetime) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from api_server.data import postgres, refresh, rollups
 from api_server.data.capacity import quarters
 from api_server.data.capacity.quarters import Peak, Peaks, Quarter
 from api_server.data.periods import after, floor
-from api_server.data.samples import LOCK
+from api_server.data.samples import run_alone
 from edge_agent.shared.samples import P1
 
 Bounds = tuple[datetime, datetime]
@@ -39,11 +39,8 @@ SELECT quarters, official_w, official_ts FROM p1_kept_peaks
 WHERE device_id = %s AND month_start = %s AND month_end = %s AND depends_until < 'infinity'
 """
 _CLAIM = """
-BEGIN;
-SELECT pg_advisory_xact_lock(%s, hashtext(%s));
 INSERT INTO p1_kept_peaks (device_id, month_start, month_end)
-SELECT %s, * FROM unnest(%s::timestamptz[], %s::timestamptz[]) ON CONFLICT DO NOTHING;
-COMMIT
+SELECT %s, * FROM unnest(%s::timestamptz[], %s::timestamptz[]) ON CONFLICT DO NOTHING
 """
 _KEEP = """
 UPDATE p1_kept_peaks SET official_w = %s, official_ts = %s, register_kwh = %s, register_ts = %s,
@@ -115,7 +112,7 @@ def _keep_device(cursor: Any, zone: ZoneInfo, ends: float, device_id: str) -> No
     known = read(cursor, device_id, over[0][0], over[-1][1])
     missing = [month for month in reversed(over) if month not in known]
     if missing and time.monotonic() < ends:
-        cursor.execute(_CLAIM, (LOCK, device_id, device_id, *map(list, zip(*missing, strict=True))))
+        run_alone(cursor, device_id, _CLAIM, (device_id, *map(list, zip(*missing, strict=True))))
     for start, end in missing:
         if time.monotonic() < ends:
             _keep_month(cursor, device_id, start, end, settled, zone)
