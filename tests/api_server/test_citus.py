@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+from flask import Flask
 
 from api_server import create_app
 from tests.api_server.data import test_balance, test_rollups
@@ -418,8 +419,8 @@ def test_the_others_are_looked_after_while_a_worker_is_away(
             )
             assert answer.status_code == (503 if name in lost else 200), name
             assert ("Retry-After" in answer.headers) == (name in lost)
-        text = app.test_client().get("/metrics").text
-        assert "sunspool_database_up 1.0" in text
+        wait_until(lambda: tell_metrics(app), 20, "the gauges")
+        text = tell_metrics(app)
         assert set(re.findall(r'sample_age_seconds{device="(\w+)"}', text)) == near
     finally:
         victim.start()
@@ -427,6 +428,12 @@ def test_the_others_are_looked_after_while_a_worker_is_away(
     assert {name for (name,) in kept} & set(DEVICES) == near
     done = run_command("rollups", environ)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def tell_metrics(app: Flask) -> str:
+    """The metrics once the database was asked for them; a scrape does not wait for long."""
+    text = app.test_client().get("/metrics").text
+    return text if "sunspool_database_up 1.0" in text else ""
 
 
 def run_command(name: str, environ: dict[str, str], *options: str) -> subprocess.CompletedProcess:
