@@ -14,6 +14,7 @@ from typing import Any
 
 from api_server.data.cache import Cache, Kept
 from api_server.data.database import DatabaseUnavailable, Store
+from api_server.data.periods import EARLIEST_YEAR, LATEST_YEAR
 from edge_agent.shared.samples import format_time, parse_time
 
 WRITE_EVERY = timedelta(minutes=1)
@@ -160,7 +161,10 @@ def _warning(value: Any) -> str | bool:
 
 
 def _time(value: Any) -> str:
-    return format_time(parse_time(value))
+    time = parse_time(value)
+    if not EARLIEST_YEAR <= time.year <= LATEST_YEAR:
+        raise ValueError(value)
+    return format_time(time)
 
 
 def _peaks(value: Any, now: datetime) -> Peaks:

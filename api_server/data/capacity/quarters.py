@@ -15,6 +15,7 @@ from edge_agent.shared.samples import P1
 MINUTES = 15
 TRUSTED_MINUTES = 12  # a coverage of 0.8
 _COVERAGE = [round(minutes / MINUTES, 4) for minutes in range(MINUTES + 1)]
+FAR = datetime(9999, 12, 31, tzinfo=UTC)  # so that an end can be told of any time
 NEAR = timedelta(seconds=60)  # how far from an edge a reading may lie and still tell of it
 FLOOR_W = 2500  # the least that a month is billed for
 
@@ -89,6 +90,11 @@ class Read(NamedTuple):
     quarters: list[Quarter]
     told: list[Told]
     until: datetime | None
+
+
+def quarter_end(peak_ts: datetime) -> datetime:
+    """The end of a peak's quarter, by the time that the meter gives it, whatever that is."""
+    return quarter_start(min(peak_ts, FAR) + QUARTER / 2)
 
 
 def quarter_start(at: datetime) -> datetime:
@@ -168,8 +174,7 @@ def read_official(
 def _is_of(told: Told, start: datetime, end: datetime) -> bool:
     """Whether a peak is of a month: its time is its quarter's end, give or take some seconds."""
     at, _, peak_ts = told
-    quarter_end = quarter_start(peak_ts + QUARTER / 2 if peak_ts else at + QUARTER)
-    return start < quarter_end <= end
+    return start < (quarter_end(peak_ts) if peak_ts else quarter_start(at + QUARTER)) <= end
 
 
 def peaks(official: Peak | None, listed: list[Quarter], now: datetime) -> Peaks:

@@ -200,7 +200,7 @@ def own_peak_w(
     """A meter's own peak, if it is of the month of the quarter that begins at `start`."""
     bounds = quarters.bounds(floor(start.astimezone(zone).date(), "month"), zone)
     # Its time is its quarter's end, give or take; without a time it is of the running one.
-    ended = start + QUARTER if ts is None else quarter_start(ts.astimezone(UTC) + QUARTER / 2)
+    ended = start + QUARTER if ts is None else quarters.quarter_end(ts.astimezone(UTC))
     return watts if bounds and bounds[0] < ended <= bounds[1] else None
 
 

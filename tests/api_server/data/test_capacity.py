@@ -239,6 +239,19 @@ def test_the_meters_own_peak_is_the_limit(meter):
     assert told["new_peak"] is True
 
 
+@pytest.mark.parametrize("year", [1, 9999])
+def test_a_peak_of_another_age_is_of_no_month(meter, year):
+    told = datetime.max.replace(year=year, tzinfo=UTC)
+    meter.put(sample(10, 500, monthly_power_peak_w=4000, monthly_power_peak_ts=told))
+    now = meter.now(START + timedelta(seconds=20))
+    assert (now["month_peak_w"], now["limit_w"]) == (None, 2500)
+    asked = capacity.Meter(
+        meter.store, meter.cache, meter.settings, meter.device_id, START + timedelta(minutes=20)
+    )
+    answer = capacity.month(asked, START.date().replace(day=1))
+    assert (answer["official_peak_w"], answer["billed_peak_source"]) == (None, "sampled")
+
+
 def test_without_it_the_register_gives_the_limit_and_late_samples_change_it(meter):
     at = START + timedelta(seconds=101)
     meter.put(*steady(-2700, 100, 3000))

@@ -191,6 +191,7 @@ def test_the_last_report_is_told_as_it_came(server):
         {"poll_interval_s": 0, "uptime_s": -1, "spool_count": "many", "thinned": True},
         {"poll_interval_s": 1e-9, "uptime_s": 10**400, "dropped": {}, "lost": [1]},
         {"poll_interval_s": 1e300, "oldest_ts": "0001-01-01T00:00:00+23:59"},
+        {"oldest_ts": "9999-12-31T23:59:59Z"},
     ],
 )
 def test_a_wrong_report_costs_no_sample_and_is_unknown(server, agent):
@@ -253,6 +254,9 @@ def test_peaks_are_merged_by_month_at_once_and_kept_for_24_months(server):
     server.forget_the_last_minute()
     server.post("c", [], agent={"peaks": [{"month": month(0), "w": 5001, "ts": "soon"}]})
     assert server.agent("meter")["peaks"][-1] == {"month": month(0), "w": 5001, "ts": None}
+    far = {"month": month(0), "w": 5002, "ts": "9999-12-31T23:59:59Z"}
+    server.post("c", [], agent={"peaks": [far]})
+    assert server.agent("meter")["peaks"][-1] == {**far, "ts": None}
     assert len(server.agent("meter")["peaks"]) == 15
 
 
