@@ -91,6 +91,7 @@ def _count(language: Language, value: float) -> str:
 
 
 _WRITERS = {
+    "coverage": lambda language, share: _percent(language, 100 * share),
     "w": _power,
     "kwh": _energy,
     "pct": _percent,

@@ -13,7 +13,7 @@ from api_server.pages.svg import gauges
 from api_server.web import auth
 
 SHOWN = 10  # gaps as numbers, the longest; all of them are drawn
-AGENT_TEXTS = ("version", "clock_warning", "last_error", "oldest_ts")
+AGENT_TEXTS = ("version", "clock_warning", "last_error")
 AGENT_NUMBERS = (
     "poll_interval_s",
     "uptime_s",
@@ -44,7 +44,8 @@ def health() -> Response:
     for one in found["devices"]:
         device = known[one["device_id"]]
         complete = completeness.answer(parts["store"], parts["agents"], device, day, settings, now)
-        shown.append({**one, **_day(language, complete, now), "reported": _reported(language, one)})
+        times = {name: _told(language, one, name) for name in ("reported_ts", "oldest_ts")}
+        shown.append({**one, **_day(language, complete, now), **times})
     return page.render(
         "health.html",
         tab="health",
@@ -87,11 +88,10 @@ def _open_alerts(language: Language, device_ids: list[str]) -> list[tuple[dict[s
     ]
 
 
-def _reported(language: Language, one: dict[str, Any]) -> str | None:
-    """When its agent reported last."""
-    if not one["agent"] or not one["agent"].get("reported_ts"):
-        return None
-    return _moment(language, one["agent"]["reported_ts"])
+def _told(language: Language, one: dict[str, Any], name: str) -> str | None:
+    """A time that its agent told."""
+    text = one["agent"] and one["agent"].get(name)
+    return text and _moment(language, text)
 
 
 def _moment(language: Language, text: str) -> str:

@@ -33,7 +33,7 @@ EN, NL = load()["en"], load()["nl"]
         ("age_s", 7200.0, "2 h", "2 u"),
         ("age_s", 259_200.0, "3 days", "3 dagen"),
         ("sample_count", 17280, "17,280", "17.280"),
-        ("coverage", 0.9333, "0.93", "0,93"),
+        ("coverage", 0.9333, "93%", "93 %"),
         ("pv_power_w", None, DASH, DASH),
     ],
 )
