@@ -134,8 +134,9 @@ def _array(values: list[Any]) -> str:
     Far faster to make and to read than a literal for each value.
     """
     text = msgspec.json.encode(values)
-    if b"e-" in text:  # of what is too small for a real PostgreSQL takes only 0
-        text = msgspec.json.encode(
-            [0.0 if value and abs(value) < 1e-37 else value for value in values]
-        )
+    if b"e-" in text or b"-0.0" in text:
+        # Of what is too small for a real PostgreSQL takes only 0; and 0 has no sign.
+        tiny = [value is not None and abs(value) < 1e-37 for value in values]
+        values = [0 if is_tiny else value for value, is_tiny in zip(values, tiny, strict=True)]
+        text = msgspec.json.encode(values)
     return f"{{{text[1:-1].decode()}}}"
