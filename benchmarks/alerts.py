@@ -1,4 +1,4 @@
-"""Alerts of a fleet: what a look at a thousand devices costs, and how soon a peak is told."""
+"""Alerts of a fleet: what a look at a thousand devices costs."""
 
 import statistics
 import subprocess
@@ -14,7 +14,7 @@ from api_server.alerts.look import Look
 from api_server.config import load
 from api_server.data import capacity
 from api_server.data.database import Store
-from benchmarks import Row, _announce
+from benchmarks import Row
 from benchmarks._cost import resident_mb
 from benchmarks._processes import alerts_process
 from benchmarks._site import Site, site
@@ -22,7 +22,7 @@ from tests.simulators.message_sink import MessageSink
 from tests.support.servers import ROOT, ServerFailed
 from tests.support.servers.process import environment
 
-NAME = "Alerts"
+NAME = "Alerts of a thousand devices"
 METERS = [f"meter-{number:03}" for number in range(500)]
 INVERTERS = [f"inverter-{number:03}" for number in range(500)]
 LIMIT_MS, LIMIT_MB = 200, 60
@@ -63,8 +63,8 @@ LEVELS = (("quarter_hourly", 1), ("hourly", 1), ("daily", 24), ("monthly", 24))
 
 
 def run(rounds: int) -> list[Row]:
-    """Look at a thousand devices on each database, then announce peaks of twenty meters."""
-    return [*_looks(rounds), *_announce.run()]
+    """Look at a thousand devices on each database."""
+    return list(_looks(rounds))
 
 
 def _looks(rounds: int) -> Iterator[Row]:

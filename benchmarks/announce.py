@@ -17,6 +17,7 @@ from benchmarks._processes import alerts_process
 from benchmarks._site import site
 from tests.simulators.message_sink import MessageSink
 
+NAME = "Alerts of new peaks"
 TRIALS = 20
 INTERVAL_S = 15
 APART_S = 15.75  # one message a look at most, and every moment between two looks has its turn
@@ -63,7 +64,7 @@ class Meter:
             self.passed_at = time.monotonic()
 
 
-def run() -> list[Row]:
+def run(_rounds: int) -> list[Row]:
     """Twenty quarters that pass their limit, one after the other, before one process."""
     with site() as place, MessageSink() as sink, closing(psycopg2.connect(place.url)) as database:
         database.autocommit = True
