@@ -12,6 +12,7 @@ from benchmarks._load import Connection, inverter_sample, meter_sample, seconds_
 from benchmarks._stacks import Stack
 from tests.support.servers import ROOT, Api, ServerFailed
 
+NAME = "What fleets need"
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 BUSY = 0.7  # of each core, at most: the rest is for the hour when all spools come at once
 CORES, DISK_TB = 32, 16  # of the largest machine that is counted on
@@ -34,8 +35,8 @@ class Cost:
     process_mb: float = 0
 
 
-def rows() -> list[Row]:
-    """What each step carries, and one row for each size of a fleet."""
+def run(_rounds: int) -> list[Row]:
+    """What each step carries, and one row for each size of a fleet; once, whatever the rounds."""
     with _stacks.ours(homes.TOKENS) as (stack, api):
         cores = _live(stack)
         day_bytes = _day(stack, api)
