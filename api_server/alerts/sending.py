@@ -61,7 +61,7 @@ class Channel:
             # A service refuses what is too long for it, and would never get anything else.
             self._plugin.overflow_mode = OverflowMode.SPLIT
         self.key = hashlib.sha256(url.encode()).hexdigest()[:16]
-        self.name = f"{number}: {self._plugin.url(privacy=True).partition('?')[0]}"
+        self.name = f"{number}: {_name(self._plugin.url(privacy=True))}"
 
     def send(self, title: str, text: str) -> str | None:
         """Send a message; returns why it was not taken, or None if it was."""
@@ -77,6 +77,13 @@ class Channel:
         if taken or (statuses and all(200 <= status < 300 for status in statuses)):
             return None
         return f"it answers {statuses[-1]}" if statuses else "it did not take the message"
+
+
+def _name(url: str) -> str:
+    """A URL in which Apprise has masked what it knows to be secret, without its path: who knows
+    that of a webhook can use it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/{'***' if parts.path.strip('/') else ''}"
 
 
 def _place(location: str) -> str:

@@ -148,7 +148,7 @@ def test_each_channel_by_itself_and_none_gets_a_message_twice(env, house, sink):
 def test_a_test_message_says_per_channel_whether_it_went(env, sink):
     result = command(env, "--test")
     assert (result.returncode, len(sink.messages)) == (0, 1)
-    assert result.stdout == f"1: json://127.0.0.1:{sink.port}/topic: sent\n"
+    assert result.stdout == f"1: json://127.0.0.1:{sink.port}/***: sent\n"
     sink.answers.append((301, {"Location": "https://new.example.org/secret"}))
     result = command({**env, "ALERT_URLS": f"json://127.0.0.1:9/ {sink.url()}"}, "--test")
     assert result.returncode == 1

@@ -68,11 +68,12 @@ def test_what_is_no_url_is_refused_by_its_place_only():
 def test_no_log_and_no_name_holds_a_secret(sink, caplog):
     caplog.set_level(logging.DEBUG)
     sink.answers.append((500, {}))
-    url = f"json://user:the-password@127.0.0.1:{sink.port}/?+X-Key=the-key"
+    url = f"json://user:the-password@127.0.0.1:{sink.port}/the-hook?+X-Key=the-key"
     channel = Channel(1, url)
     channel.send("title", "text")
     assert "the-password" not in channel.name + caplog.text
     assert "the-key" not in channel.name + caplog.text
+    assert "the-hook" not in channel.name
     assert channel.name.startswith("1: json://user:****@127.0.0.1")
 
 
