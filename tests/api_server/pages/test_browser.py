@@ -6,16 +6,15 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests.api_server.pages import expected
 from tests.api_server.pages.conftest import COOKIE, METER, ROOF, Reader
-from tests.api_server.pages.test_pages import compare, of, of_rows
+from tests.api_server.pages.expected import PAGES
 from tests.support.browser import Browser, browse, fetch_axe
 from tests.support.client import Client
 from tests.support.page import Page
 from tests.support.servers import Api, wait_until
 
 pytestmark = pytest.mark.slow
-
-PAGES = ("/ui/", "/ui/history", "/ui/peaks", "/ui/health")
 
 
 @pytest.fixture(scope="module")
@@ -87,18 +86,12 @@ def test_a_link_from_another_site_finds_the_login(browser: Browser):
     assert browser.driver.current_url == f"{browser.url}/ui/peaks"
 
 
-def test_every_number_is_the_apis(browser: Browser, reader: Reader):
-    browser.open("/ui/")
+@pytest.mark.parametrize("path", expected.VIEWS)
+def test_every_number_is_the_apis(browser: Browser, reader: Reader, path):
+    browser.open(path)
     page = Page(browser.run("return document.documentElement.outerHTML"))
-    now = reader.get("/v1/balance/now?site=home").json
-    quarter = reader.get(f"/v1/capacity/now?device_id={METER}")
-    running = of(quarter.json, METER) if quarter.status == 200 else {}
-    today = reader.get("/v1/balance?site=home&frame=day&bucket=day").json["series"]
-    ages = {("age_s", device, None): age for device, age in now["devices"].items()}
-    compare(page, of(now) | running | of_rows(today) | ages)
-    browser.open("/ui/history?frame=month")
-    page = Page(browser.run("return document.documentElement.outerHTML"))
-    compare(page, of_rows(reader.get("/v1/balance?site=home&frame=month").json["series"]))
+    assert page.numbers
+    expected.compare(page, expected.of_page(reader, path))
 
 
 class TestLife:

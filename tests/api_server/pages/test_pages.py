@@ -2,12 +2,13 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import pytest
 
 from api_server import create_app
+from tests.api_server.pages import expected
 from tests.api_server.pages.conftest import METER, ROOF, Reader
+from tests.api_server.pages.expected import PAGES, ZONE, compare, said
 from tests.support import history
 from tests.support.client import Client
 from tests.support.page import Page
@@ -15,90 +16,46 @@ from tests.support.servers import Api
 
 pytestmark = pytest.mark.slow
 
-ZONE = ZoneInfo("Europe/Brussels")
 DASH = "\u2013"
-PAGES = ("/ui/", "/ui/history", "/ui/peaks", "/ui/health")
 MAX_BYTES = 100_000
-# What depends on the second in which it is asked.
-MOVING = {"age_s", "expected_count", "covered_s", "missing_s"}
-
-
-def said(value: float | None) -> str:
-    return "" if value is None else json.dumps(value)
-
-
-def compare(page: Page, expected: dict[tuple, float | None]) -> None:
-    """Each number of the page is the API's; `expected` has them by field, device and bucket."""
-    for one in page.numbers:
-        value = expected[one.field, one.device, one.bucket]
-        if one.field in MOVING and value is not None:
-            assert float(one.value) == pytest.approx(value, abs=30), one
-        else:
-            assert one.value == said(value), one
-        assert (one.text == DASH) == (value is None), one
-
-
-def of_rows(rows: list[dict], device: str | None = None) -> dict[tuple, float | None]:
-    return {
-        (name, device, row.get("bucket", row.get("month"))): value
-        for row in rows
-        for name, value in row.items()
-    }
-
-
-def of(answer: dict, device: str | None = None) -> dict[tuple, float | None]:
-    return {(name, device, None): value for name, value in answer.items()}
 
 
 class TestEqual:
     """Every number on every page is the API's of the same moment."""
 
-    def test_now(self, reader: Reader):
-        page = Page(reader.page("/ui/").text)
-        now = reader.get("/v1/balance/now?site=home").json
-        quarter = reader.get(f"/v1/capacity/now?device_id={METER}")
-        running = of(quarter.json, METER) if quarter.status == 200 else {}  # else it just began
-        today = reader.get("/v1/balance?site=home&frame=day&bucket=day").json["series"]
-        ages = {("age_s", device, None): age for device, age in now["devices"].items()}
-        compare(page, of(now) | running | of_rows(today) | ages)
-        shown = {one.field for one in page.numbers if not one.in_table}
+    @pytest.mark.parametrize("path", expected.VIEWS)
+    def test_every_page(self, reader: Reader, path):
+        compare(Page(reader.page(path).text), expected.of_page(reader, path))
+
+    def test_what_is_shown_now(self, reader: Reader):
+        numbers = Page(reader.page("/ui/").text).numbers
+        running = reader.get(f"/v1/capacity/now?device_id={METER}").status == 200
+        shown = {one.field for one in numbers if not one.in_table}
         assert {"pv_power_w", "battery_power_w", "home_power_w", "grid_power_w"} <= shown
         assert {"battery_soc_pct", "age_s"} <= shown
-        assert ({"projected_w", "limit_w"} <= shown) == bool(running)
-        assert len([one for one in page.numbers if one.in_table]) == 8
+        assert ({"projected_w", "limit_w"} <= shown) == running  # else it just began
+        assert len([one for one in numbers if one.in_table]) == 8
 
-    @pytest.mark.parametrize("frame", ["day", "month", "year", "all"])
-    def test_history(self, reader: Reader, frame):
-        page = Page(reader.page(f"/ui/history?frame={frame}").text)
-        series = reader.get(f"/v1/balance?site=home&frame={frame}").json["series"]
-        compare(page, of_rows(series))
-        assert len(page.numbers) == 8 * len(series)
-
-    def test_peaks(self, reader: Reader):
+    def test_the_highest_quarters_are_shown(self, reader: Reader):
         page = Page(reader.page("/ui/peaks").text)
         month = datetime.now(ZONE).strftime("%Y-%m")
-        answer = reader.get(f"/v1/capacity/month/{month}?device_id={METER}").json
-        year = reader.get(f"/v1/capacity/year?device_id={METER}").json
-        cost = reader.get(f"/v1/cost?device_id={METER}&frame=year").json
-        rows = (answer["peaks"], year["months"], cost["months"])
-        expected = of(answer, METER) | of(year, METER) | of(cost, METER)
-        compare(
-            page, expected | {key: v for part in rows for key, v in of_rows(part, METER).items()}
-        )
-        highest = sorted((peak["avg_power_w"] for peak in answer["peaks"]), reverse=True)[:20]
+        peaks = reader.get(f"/v1/capacity/month/{month}?device_id={METER}").json["peaks"]
+        highest = sorted((peak["avg_power_w"] for peak in peaks), reverse=True)[:20]
         told = [int(one.value) for one in page.numbers if one.field == "avg_power_w"]
         assert told == highest
 
-    def test_health(self, reader: Reader):
+    def test_an_agent_says_how_it_is(self, reader: Reader, house: Api, ca):
+        report = {"version": "1.0.0", "poll_interval_s": 5, "spool_count": 3, "lost": 0}
+        sent = json.dumps({"samples": [], "agent": report}).encode()
+        assert (
+            Client(house.url, "roof-token", str(ca.file)).ask("POST", "/v1/ingest", sent).status
+            == 200
+        )
         page = Page(reader.page("/ui/health").text)
-        expected = {}
-        for device in reader.get("/v1/devices").json["devices"]:
-            name = device["device_id"]
-            day = reader.get(f"/v1/completeness?device_id={name}").json
-            gaps = [{**gap, "bucket": gap["from"]} for gap in day["gaps"]]
-            expected |= of_rows(gaps, name) | of(day, name) | of(device, name)
-        compare(page, expected)
+        compare(page, expected.of_page(reader, "/ui/health"))
         assert {one.device for one in page.numbers} == {ROOF, METER}
+        assert page.number("spool_count").text == "3"
+        assert page.number("lost").text == "0"
 
     def test_the_csv(self, reader: Reader):
         page = Page(reader.page("/ui/history?frame=month").text)
