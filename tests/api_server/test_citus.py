@@ -430,6 +430,23 @@ def test_the_others_are_looked_after_while_a_worker_is_away(
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_alerts_are_opened(database: Database, redis: Redis) -> None:
+    """Of devices on all workers, with a meter whose quarter is looked at."""
+    now = datetime.now(UTC)
+    ages = [timedelta(seconds=age) for age in (90, 60, 30, 1)]
+    for name in DEVICES:
+        faulty = INVERTER | {"device_id": name, "alarms": "13049.30"}
+        history.send(database.url, "sungrow", [faulty | {"ts": now - age} for age in ages])
+    meter = METER | {"device_id": "garage", "import_power_w": 9000}
+    history.send(database.url, "p1", [meter | {"ts": now - age} for age in ages])
+    environ = settings(database, redis)
+    environ["DEVICE_TOKENS"] += ",token-garage:garage:p1"
+    done = run_command("alerts", environ, "--once")
+    assert done.returncode == 0, done.stderr
+    opened = database.query("SELECT device_id FROM alerts WHERE rule = 'fault'")
+    assert {name for (name,) in opened} >= set(DEVICES)
+
+
 def tell_metrics(app: Flask) -> str:
     """The metrics once the database was asked for them; a scrape does not wait for long."""
     text = app.test_client().get("/metrics").text
