@@ -47,8 +47,8 @@ FROM ({times}) AS times
 """
 _TIMES = """
 SELECT ts, extract(epoch FROM ts - timestamptz '2020-01-01')::double precision / 3600 AS h
-FROM generate_series(now() - {months} * interval '1 month', now(), {step} * interval '1 second')
-    AS ts
+FROM generate_series(now() - {months} * interval '1 month', now() + interval '1 hour',
+    {step} * interval '1 second') AS ts
 """
 
 
@@ -157,13 +157,13 @@ def _uncached(place: Site, visitor: Visitor, rounds: int) -> Row:
 def _open_pages(api: Api, visitor: Visitor) -> Row:
     """The servers' processor time for so many open pages of a house that goes on sending: what
     they take away from the ingest beside them."""
-    meter, first = Connection(api.url, "meter"), seconds_now()
+    meter = Connection(api.url, "meter")
 
     def cost_s(path: str, times: int) -> float:
         before = visitor.cpu_s()
         for number in range(times):
             if number % (OPEN // 2) == 0:  # also what is kept for a moment is read again
-                meter.post(body([meter_sample("meter", first + number)]))
+                meter.post(body([meter_sample("meter", seconds_now())]))
             visitor.get(path)
         return (visitor.cpu_s() - before) / times
 
