@@ -62,7 +62,12 @@ def test_an_older_database(
     made = {}
     for kind in ("sungrow", "p1"):
         made[kind] = [
-            {name: value for name, value in sample.items() if name[-6:-4] not in ("t1", "t2")}
+            {
+                # Version 1.0 knew no registers of tariffs, and no load that is unknown.
+                name: 250.0 if name == "load_power_w" and value is None else value
+                for name, value in sample.items()
+                if name[-6:-4] not in ("t1", "t2")
+            }
             for sample in history.make(kind, DEVICE, start, days, seed=2)
         ]
         history.insert(url, kind, made[kind])
