@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import chain
 from time import monotonic
 
 import psycopg2
@@ -84,9 +85,11 @@ class Export:
     def pieces(self) -> Iterator[bytes]:
         """The text, in pieces. Raises DatabaseUnavailable when it breaks off."""
         try:
-            while piece := self._read(PIECE_S):
+            # What came with the count is there already, and may be all.
+            for piece in chain([b""], iter(lambda: self._read(PIECE_S), b"")):
                 lines, end, self._rest = (self._rest + piece).rpartition(b"\n")
-                yield _finish(lines + end) if self._format == "csv" else lines + end
+                if end:
+                    yield _finish(lines + end) if self._format == "csv" else lines + end
             if self._process.wait(timeout=PIECE_S):
                 raise _unavailable("the copy of the samples broke off")
         finally:

@@ -9,13 +9,14 @@ import os
 import re
 import socket
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg2
 import pytest
 
-from edge_agent.shared.samples import KINDS, format_time
+from api_server.data.export import Export
+from edge_agent.shared.samples import KINDS, P1, format_time
 from tests.support.client import METER, Client
 from tests.support.servers import Api
 
@@ -103,6 +104,30 @@ def test_nothing_is_a_header_only(meter: Client) -> None:
     assert answer.text == ",".join(KINDS["p1"].columns) + "\r\n"
     answer = meter.get("/v1/samples?device_id=meter&from=2021-01-01&to=2021-01-02&format=ndjson")
     assert (answer.status, answer.text) == (200, "")
+
+
+class Late(Export):
+    """Reads when the program is done: the count and the first rows come in one piece."""
+
+    def _read(self, seconds: float) -> bytes:
+        time.sleep(0.7)
+        return super()._read(seconds)
+
+
+@pytest.mark.parametrize("format_", ["csv", "ndjson"])
+def test_rows_that_come_with_their_count_are_told(
+    meter: Client, shared_api: Api, format_: str
+) -> None:
+    assert meter.post({**METER, "ts": "2026-05-03T12:00:05Z"}).status == 200
+    start = datetime(2026, 5, 3, tzinfo=UTC)
+    export = Late(
+        shared_api.env["DATABASE_URL"], P1, "meter", start, start + timedelta(days=1), format_
+    )
+    told = b"".join(export.pieces()).decode()
+    assert export.count == 1
+    asked = "device_id=meter&from=2026-05-03&to=2026-05-04"
+    assert told == meter.get(f"/v1/samples?{asked}&format={format_}").text
+    assert "2026-05-03T12:00:05Z" in told
 
 
 @pytest.mark.parametrize(
