@@ -1,17 +1,6 @@
 -- requires: no timescaledb, citus
 -- What looks at many devices goes on while a node is away, with the devices of the others.
 
--- Distributes what is not yet of all tables with a device: called after each migration.
-CREATE FUNCTION distribute_tables() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
-    -- Functions may have been made before in the transaction, over one connection to each node.
-    SET LOCAL citus.multi_shard_modify_mode = 'sequential';
-    PERFORM create_distributed_table(
-        pg_class.oid::regclass, 'device_id', colocate_with => 'rollup_state'
-    ) FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attname = 'device_id'
-    WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace
-        AND NOT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = pg_class.oid);
-END $$;
-
 -- Those of some devices whose node answers.
 CREATE FUNCTION reachable(devices text[]) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE

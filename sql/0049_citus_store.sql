@@ -11,7 +11,7 @@ END $$;
 
 -- Distributes what is not yet of all tables with a device, and the functions that run where it is:
 -- called after each migration.
-CREATE OR REPLACE FUNCTION distribute_tables() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+CREATE FUNCTION distribute_tables() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
     -- Functions may have been made before in the transaction, over one connection to each node.
     SET LOCAL citus.multi_shard_modify_mode = 'sequential';
     PERFORM create_distributed_table(

@@ -21,7 +21,9 @@ BEGIN
     END LOOP;
 END $make$;
 
--- The power of the rest is the newest, or what the register says of the last minute if that is more.
+-- What the running quarter comes to at most, in W: its register so far and, for the rest of it, the newest
+-- power, or what the register says of the last minute if that is more. Where a register is not known it
+-- is the highest power. No row without a sample in the quarter.
 CREATE FUNCTION p1_most_of(device text, start timestamptz)
 RETURNS TABLE (most_w double precision) LANGUAGE sql STABLE AS $$
     SELECT coalesce(
@@ -51,7 +53,7 @@ RETURNS TABLE (most_w double precision) LANGUAGE sql STABLE AS $$
     ) AS before ON true
 $$;
 
-CREATE OR REPLACE FUNCTION p1_most_of_quarter(devices text[], start timestamptz)
+CREATE FUNCTION p1_most_of_quarter(devices text[], start timestamptz)
 RETURNS TABLE (device_id text, most_w double precision) LANGUAGE sql STABLE AS $$
     SELECT device, most.most_w FROM unnest(devices) AS one (device),
         LATERAL p1_most_of(device, start) AS most
