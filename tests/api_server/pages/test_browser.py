@@ -146,6 +146,7 @@ class TestLife:
         browser.driver.delete_all_cookies()
         try:
             wait_until(lambda: browser.driver.find_elements("id", "token"), 5, "the form")
+            assert not browser.driver.find_elements("css selector", "[data-field]")
         finally:
             browser.driver.add_cookie(cookie)
         browser.complaints()  # the browser's own about the 401
