@@ -262,6 +262,20 @@ def test_killed_in_the_middle(make_site: Callable[..., Site], family: str) -> No
     assert_all_frames(site, truth, random.Random(1))
 
 
+def test_a_refresh_up_to_a_time_that_another_has_passed(half_kept: Site) -> None:
+    """What it finds marked it keeps anew, also in days and months that end after its own time."""
+    half_kept.refresh()
+    history.send(half_kept.url, "p1", [sample(MIDDLE + timedelta(hours=3, seconds=7), 9000)])
+    with connected(half_kept.url) as other:
+        keep(other, MIDDLE)
+    assert ask(half_kept.url, "SELECT count(*) FROM rollup_marks") == [(0,)]
+    kept_until = ask(half_kept.url, "SELECT kept_until FROM rollup_state")[0][0]
+    assert kept_until > datetime.now(UTC) - timedelta(hours=1)
+    for width in ("hour", "day", "month"):
+        told = half_kept.series(frame="year", date="2025", bucket=width)
+        assert max(one["max_power_w"] for one in told) == 9000, width
+
+
 def test_while_four_clients_send(make_site: Callable[..., Site]) -> None:
     """Of two devices, new and late, while two refreshes run one after the other all the time."""
     site = make_site("postgres", "p1")
