@@ -1,3 +1,4 @@
+-- requires: no continuous aggregates
 -- Keeps anew what the marks of a device name, and all that is not kept below `until`.
 
 CREATE OR REPLACE FUNCTION rollup_refresh(of_kind text, device text, until timestamptz)
