@@ -4,7 +4,6 @@ Every number is an element that also says its name in the API and its unrounded 
 not known is a dash, never 0.
 """
 
-import json
 from datetime import date, datetime
 
 from markupsafe import Markup, escape
@@ -29,14 +28,16 @@ def element(
 
     `plain` leaves the sign to the words around it, `bare` the unit to the head of its column.
     """
-    known = value is not None
-    shown = write(language, field, abs(value) if plain and known else value)
-    if bare and known and field.endswith("_kwh"):
-        shown = number(language, value, 2)
     rest = "" if device is None else f' data-device="{escape(device)}"'
-    if not known:
+    if value is None:
+        told, shown = "", DASH
         rest += f' title="{escape(language.words["not_known"])}"'
-    told = json.dumps(value) if known else ""
+    else:
+        told = repr(value)
+        if bare and field.endswith("_kwh"):
+            shown = number(language, value, 2)
+        else:
+            shown = write(language, field, abs(value) if plain else value)
     # Hundreds of them are in a page: put together as text, of which all is ours or escaped.
     return Markup(f'<span data-field="{field}" data-value="{told}"{rest}>{escape(shown)}</span>')  # noqa: S704
 
@@ -51,8 +52,7 @@ def write(language: Language, field: str, value: float | None) -> str:
 
 def number(language: Language, value: float, decimals: int) -> str:
     """A number with so many decimals, as people write it."""
-    text = f"{abs(value):,.{decimals}f}"
-    text = text.translate({ord(","): language.thousands, ord("."): language.decimal})
+    text = f"{abs(value):,.{decimals}f}".translate(language.separators)
     negative = value < 0 and any(digit in text for digit in "123456789")
     return MINUS + text if negative else text
 

@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "words"
@@ -23,6 +24,11 @@ class Language:
     weekdays_short: tuple[str, ...]
     months: tuple[str, ...]
     months_short: tuple[str, ...]
+
+    @cached_property
+    def separators(self) -> dict[int, str]:
+        """What stands in a number for Python's, for str.translate."""
+        return {ord(","): self.thousands, ord("."): self.decimal}
 
 
 def load() -> dict[str, Language]:

@@ -1,6 +1,7 @@
 """What every page shares: its address, its language, its frame, and the headers that guard it."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -44,7 +45,12 @@ def address(endpoint: str, **changes: str | None) -> str:
     """The address of a page, with the choices of this one unless they are changed."""
     kept = {name: request.args[name] for name in KEPT if name in request.args}
     values = {name: value for name, value in (kept | changes).items() if value is not None}
-    return url_for(f"pages.{endpoint}") + ("?" + urlencode(values) if values else "")
+    return _path(endpoint) + ("?" + urlencode(values) if values else "")
+
+
+@cache
+def _path(endpoint: str) -> str:
+    return url_for(f"pages.{endpoint}")
 
 
 def here(**changes: str | None) -> str:

@@ -42,8 +42,9 @@ def peaks() -> Response:
     parts, now, language = current_app.extensions, datetime.now(UTC), page.language()
     meter = Meter(parts["store"], parts["cache"], page.settings(), _meter(meters), now)
     first = _month(now)
-    month, year = capacity.month(meter, first, SHOWN), capacity.year(meter, first)
-    cost = costs.answer(meter, "year", first)
+    month = capacity.month(meter, first, SHOWN)
+    cost = costs.answer(meter, "year", first)  # it needs the peaks of the twelve months as well
+    year = capacity.year(meter, first)
     return page.render(
         "peaks.html",
         tab="peaks",

@@ -70,7 +70,7 @@ def read_quarters(
     row = cursor.fetchone()
     if row is None:
         return None
-    return quarters.unpack(msgspec.json.decode(row[0])), _official(*row[1:])
+    return quarters.unpack(row[0]), _official(*row[1:])
 
 
 def _official(watts: float | None, ts: datetime | None) -> Peak | None:

@@ -23,9 +23,7 @@ from edge_agent.shared.samples import P1, parse_time
 KEPT_S = 300  # how long what is closed is remembered, if nothing late comes in
 LATE = timedelta(seconds=60)  # samples of a quarter still come for so long, as a matter of course
 # The days by their start and the start of today, their quarters, and what the meter told last.
-_CLOSED = msgspec.json.Decoder(
-    tuple[float, float, list[tuple[float, float, int, float | None]], list[Told]]
-)
+_CLOSED = msgspec.json.Decoder(tuple[float, float, list[Quarter], list[Told]], strict=False)
 
 
 class Meter:
@@ -38,6 +36,7 @@ class Meter:
         self.device_id, self.now = device_id, now
         self.zone = settings.site_timezone
         self._months: dict[date, tuple[list[Quarter], Peak | None]] = {}
+        self._peaks: dict[date, Peak | None] = {}
 
     def month(self, first: date) -> tuple[list[Quarter], Peak | None]:
         """The quarters of the local month that begins on `first`, and the meter's own peak."""
@@ -52,13 +51,18 @@ class Meter:
 
     def peaks(self, firsts: Iterable[date]) -> dict[date, Peak]:
         """What each of the local months is billed by, where anything is known of it."""
+        firsts = list(firsts)
+        self._find_peaks([first for first in firsts if first not in self._peaks])
+        return {first: peak for first in firsts if (peak := self._peaks.get(first))}
+
+    def _find_peaks(self, firsts: list[date]) -> None:
         begun = {
             first: bounds
             for first in firsts
             if (bounds := quarters.bounds(first, self.zone)) and bounds[0] <= self.now
         }
         if not begun:
-            return {}
+            return
         oldest, *_, newest = sorted(begun.values()) * 2
         history, known, since = self.store.run(
             lambda cursor: (
@@ -67,17 +71,13 @@ class Meter:
                 rollups.find_first(cursor, P1, self.device_id, "month"),
             )
         )
-        found = {}
         for first, bounds in begun.items():
             told = _remembered(history.get(f"{first:%Y-%m}"))
             peaks = known.get(bounds)
             if peaks is None and since is not None and since < bounds[1]:
                 listed, official = self.month(first)
                 peaks = quarters.peaks(official, listed, self.now)
-            peak = peaks.billed(told) if peaks else told
-            if peak:
-                found[first] = peak
-        return found
+            self._peaks[first] = peaks.billed(told) if peaks else told
 
     def _read(
         self, cursor: Any, start: datetime, end: datetime
@@ -123,12 +123,12 @@ def _recall(
 ) -> tuple[list[Quarter], list[Told]] | None:
     """What was kept of the days from start to today; None if it was not."""
     try:
-        *days, rows, told = _CLOSED.decode(text or b"")
+        *days, listed, told = _CLOSED.decode(text or b"")
     except msgspec.DecodeError:  # as for what only claims the key
         return None
     if days != [start.timestamp(), today.timestamp()]:
         return None
-    return quarters.unpack(rows), told
+    return listed, told
 
 
 def _remembered(told: dict[str, Any] | None) -> Peak | None:

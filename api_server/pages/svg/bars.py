@@ -73,11 +73,12 @@ def _paths(
 ) -> Iterator[Markup]:
     """The bars of one direction, a path for each part; a unit below zero stacks them upwards."""
     drawn: dict[str, list[str]] = {name: [] for name, _ in parts}
+    width, unit, zero = short(1 - GAP), unit * HEIGHT, zero * HEIGHT
     for place, bucket in enumerate(buckets):
+        x = short(place + GAP / 2)
         for name, start, end in stack(bucket, parts):
-            x, y = short(place + GAP / 2), short((zero + start * unit) * HEIGHT)
-            height = short((end - start) * unit * HEIGHT)
-            drawn[name].append(f"M{x} {y}h{short(1 - GAP)}v{height}h-{short(1 - GAP)}z")
+            y, height = short(zero + start * unit), short((end - start) * unit)
+            drawn[name].append(f"M{x} {y}h{width}v{height}h-{width}z")
     for name, strokes in drawn.items():
         yield tag("path", class_=name, d="".join(strokes))
 

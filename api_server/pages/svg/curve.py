@@ -1,6 +1,6 @@
 """The curve of a day: power of sun, house, battery and grid, and the battery's charge below it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,6 +26,8 @@ HEIGHT = 200
 ROOM = 0.9  # of the drawing's height; the hours are below
 LEAST_W = 1000.0
 PERIOD = timedelta(minutes=5)
+Place = tuple[str, Mapping[str, Any]]
+UNKNOWN = dict.fromkeys(("battery_soc_pct", *(f"{line}_power_w" for line in LINES)))
 
 
 def draw(
@@ -49,7 +51,7 @@ def draw(
         return (high - watts) / (high - low) * HEIGHT
 
     places = _places(periods, start)
-    drawn = {line: _line(periods, places, f"{line}_power_w", place) for line in LINES}
+    drawn = {line: _line(places, f"{line}_power_w", place) for line in LINES}
     lines = [tag("path", class_=f"line {line}", d=d) for line, d in drawn.items()]
     area = tag("path", class_="area pv", d=_area(drawn["pv"], place(0.0)))
     levels = [((high - watts) / (high - low) * ROOM, watts) for watts in ticks(low, high, step)]
@@ -67,8 +69,7 @@ def draw_charge(
     language: Language, periods: Sequence[Mapping[str, Any]], start: datetime, end: datetime
 ) -> Markup:
     """The battery's charge over the day, from 0 at the bottom to 100 % at the top."""
-    places = _places(periods, start)
-    line = _line(periods, places, "battery_soc_pct", lambda share: 100 - share)
+    line = _line(_places(periods, start), "battery_soc_pct", lambda share: 100 - share)
     return plot(
         "charge",
         language.words["charge_title"],
@@ -79,27 +80,27 @@ def draw_charge(
     )
 
 
-def _places(periods: Sequence[Mapping[str, Any]], start: datetime) -> list[float]:
-    """The middle of each period, in periods since the start."""
-    return [(period["start"] - start) / PERIOD + 0.5 for period in periods]
-
-
-def _line(
-    periods: Sequence[Mapping[str, Any]],
-    places: Sequence[float],
-    field: str,
-    place: Callable[[float], float],
-) -> str:
-    """A line through the middles of the periods, lifted where one is missing or not known."""
-    points: list[tuple[float, float | None]] = []
-    before = -1.0
-    for x, period in zip(places, periods, strict=True):
+def _places(periods: Sequence[Mapping[str, Any]], start: datetime) -> list[Place]:
+    """Each period and its middle, in periods since the start; between them one of which nothing is
+    known, where any are missing."""
+    found: list[Place] = []
+    before = 0.0
+    for period in periods:
+        x = (period["start"] - start) / PERIOD + 0.5
         if x - before > 1.01:
-            points.append((x, None))
-        value, before = period[field], x
-        # A value of -0.0 is written as 0.
-        points.append((x, None if value is None else round(place(value), 1) + 0.0))
-    return path(points)
+            found.append(("", UNKNOWN))
+        found.append((f"{x:g}", period))
+        before = x
+    return found
+
+
+def _line(places: Iterable[Place], field: str, place: Callable[[float], float]) -> str:
+    """A line through the middles of the periods, lifted where one is not known."""
+    # A value of -0.0 is written as 0.
+    return path(
+        (x, None if (value := period[field]) is None else round(place(value), 1) + 0.0)
+        for x, period in places
+    )
 
 
 def _area(line: str, height_of_zero: float) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from functools import cache
 
 from markupsafe import Markup, escape
 
@@ -9,19 +10,27 @@ from markupsafe import Markup, escape
 def tag(name: str, *children: str, **attributes: object) -> Markup:
     """An element; underscores in attribute names become dashes, numbers are written short."""
     listed = "".join(
-        f' {key.strip("_").replace("_", "-")}="{escape(short(value))}"'
-        for key, value in attributes.items()
-        if value is not None
+        [
+            f'{_opened(key)}{escape(short(value))}"'
+            for key, value in attributes.items()
+            if value is not None
+        ]
     )
-    inner = "".join(escape(child) for child in children)
+    inner = "".join(map(escape, children))
     end = f">{inner}</{name}>" if inner else "/>"
     return Markup(f"<{name}{listed}{end}")  # noqa: S704 - names are ours, the rest is escaped
+
+
+@cache
+def _opened(key: str) -> str:
+    return f' {key.strip("_").replace("_", "-")}="'
 
 
 def short(value: object) -> object:
     """A coordinate with at most two decimals and no trailing zeros."""
     if isinstance(value, float):
-        return f"{value:.2f}".rstrip("0").rstrip(".").replace("-0", "0", value > -0.005)
+        text = f"{value:.2f}".rstrip("0").rstrip(".")
+        return "0" if text == "-0" else text
     return value
 
 
@@ -79,11 +88,13 @@ def ticks(low: float, high: float, step: float) -> list[float]:
     return [number * step for number in range(first, last + 1)]
 
 
-def path(points: Iterable[tuple[float, float | None]]) -> str:
-    """A line through the points, with six digits, lifted where one is not known."""
-    parts, drawing_now = [], False
+def path(points: Iterable[tuple[object, float | None]]) -> str:
+    """A line through the points, six digits of their heights, lifted where one is not known."""
+    parts, pen = [], "M"
     for x, y in points:
-        if y is not None:
-            parts.append(f"{'L' if drawing_now else 'M'}{x:g} {y:g}")
-        drawing_now = y is not None
+        if y is None:
+            pen = "M"
+        else:
+            parts.append(f"{pen}{x} {y:g}")
+            pen = "L"
     return "".join(parts)

@@ -32,7 +32,7 @@ def draw_month(
     parts += _days(start, end, zone)
     width = (end - start) / QUARTER
     first, length_s = start.timestamp(), (end - start).total_seconds()
-    steps = _steps((int(ts - first) // QUARTER_S, watts / top) for ts, watts in peaks)
+    steps = _steps(peaks, first, top)
     curve = stretched(width, HEIGHT / ROOM, tag("path", class_="quarters", d=steps))
     parts += [curve, rule(_y(FLOOR_W, top), "floor")]
     for ts, watts in peaks:
@@ -42,12 +42,12 @@ def draw_month(
     return plot("month", language.words["quarters_title"], _axis(language, top, step), *parts)
 
 
-def _steps(quarters: Iterable[tuple[int, float]]) -> str:
-    """A filled step for each run of neighbours of one height; heights are shares of the top."""
+def _steps(peaks: Iterable[tuple[float, float]], first: float, top: float) -> str:
+    """A filled step for each run of neighbours of one height."""
     parts: list[str] = []
     begun, after, height = 0, 0, 0
-    for place, share in quarters:
-        y = round((1 - share) * HEIGHT)
+    for ts, watts in peaks:
+        place, y = int(ts - first) // QUARTER_S, round(HEIGHT - watts / top * HEIGHT)
         if place != after or not parts:
             parts.append(f"h{after - begun}V{HEIGHT}" if parts else "")
             parts.append(f"M{place} {HEIGHT}V{y}")
