@@ -100,6 +100,30 @@ def test_a_late_stretch_that_ends_in_the_first_quarter_of_a_day(
     assert ask(site.url, query) == [(228, 9000)]
 
 
+def test_a_late_stretch_that_came_past_the_api(make_site: Callable[..., Site]) -> None:
+    """The policies never see its last day; `--since` puts that right."""
+    site = make_site("timescale", "p1")
+    day = START + timedelta(days=2)
+    made = every(5 * MINUTE, START, day + 15 * MINUTE)
+    made += every(5 * MINUTE, day + timedelta(days=2), day + timedelta(days=3))
+    history.insert(site.url, "p1", made)
+    run_policies(site.url)
+    of_that_day = f"SELECT sum(sample_count) FROM p1_daily WHERE bucket = '{day}'"
+    assert ask(site.url, of_that_day) == [(None,)]
+    command = [sys.executable, "-m", "api_server.rollups", "--since", "2025-10-22"]
+    settings = environment({"DATABASE_URL": site.url, "SITE_TIMEZONE": site.zone.key})
+    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    begin, end = START, START + timedelta(days=7)
+    true = Truth("p1", made).series(begin, end, "day", site.zone)
+    for bring_up_to_date in (lambda: None, site.refresh):
+        bring_up_to_date()
+        told = site.series(frame="month", date="2025-10", bucket="day")
+        assert_same(told, true)
+    assert ask(site.url, of_that_day) == [(3,)]
+    assert ask(site.url, "SELECT count(*) FROM rollup_marks") == [(0,)]
+
+
 def test_a_late_stretch_of_today(make_site: Callable[..., Site]) -> None:
     """What follows the marks leaves the running hour, day and month to real time."""
     site = make_site("timescale", "p1")
