@@ -15,13 +15,20 @@ from edge_agent.shared.samples import KINDS
 GAP_INTERVALS = 3  # neighbours that are further apart have a gap between them
 
 _FIRST = "SELECT ts FROM {kind}_samples WHERE device_id = %s ORDER BY ts LIMIT 1"
-# Each sample with the one before; before the first comes the day's beginning.
+# Neighbours from the day's beginning to its end: two arrays side by side, because a window takes
+# twice as long for 86,400 samples.
 _GAPS = """
-SELECT count(*), max(ts), array_agg(ARRAY[before, ts]) FILTER (WHERE ts - before > %(longest)s)
-FROM (
-    SELECT ts, lag(ts, 1, %(start)s) OVER (ORDER BY ts) AS before FROM {kind}_samples
-    WHERE device_id = %(device_id)s AND ts >= %(start)s AND ts < %(end)s
-) AS neighbours
+WITH times AS MATERIALIZED (
+    SELECT %(start)s || ARRAY(
+        SELECT ts FROM {kind}_samples
+        WHERE device_id = %(device_id)s AND ts >= %(start)s AND ts < %(end)s ORDER BY ts
+    ) || %(end)s AS known
+)
+SELECT cardinality(known) - 2, ARRAY(
+    SELECT ARRAY[before, ts] FROM (
+        SELECT unnest(known) AS before, unnest(known[2:]) AS ts
+    ) AS neighbours WHERE ts > before + %(longest)s
+) FROM times
 """
 
 
@@ -30,7 +37,7 @@ class Day(NamedTuple):
 
     length: timedelta
     sample_count: int
-    gaps: list[tuple[datetime, datetime]]
+    gaps: list[list[datetime]]  # from and to
 
 
 def answer(
@@ -78,10 +85,7 @@ def _read(cursor: Any, device: Device, span: tuple[datetime, datetime], interval
     start, longest = max(start, first[0]), GAP_INTERVALS * interval
     values = {"device_id": device.device_id, "start": start, "end": end, "longest": longest}
     cursor.execute(_sql(_GAPS, device.kind), values)
-    count, last, found = cursor.fetchone()
-    gaps = [(before, after) for before, after in found or ()]
-    if end - (last or start) > longest:
-        gaps.append((last or start, end))
+    count, gaps = cursor.fetchone()
     return Day(end - start, count, gaps)
 
 
