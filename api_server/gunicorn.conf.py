@@ -4,6 +4,7 @@ Where to bind and TLS are told on the command line.
 """
 
 import ctypes
+import gc
 import logging
 import os
 import sys
@@ -78,7 +79,10 @@ def post_fork(server, worker):
 
 
 def post_worker_init(worker):
-    """In the worker, when the app is made."""
+    """In the worker, when the app is made: what is there stays, and is never looked through for
+    garbage again, which held a request up for 30 ms."""
+    gc.collect()
+    gc.freeze()
     _trim()
 
 
