@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from api_server.data import rollups
+from api_server.data.cache import Cache
 from api_server.data.database import HISTORY_S, Store
 from api_server.data.frames import Frame
 from api_server.data.periods import midnight
@@ -15,6 +16,8 @@ from edge_agent.shared.samples import SUNGROW
 FLOWS = ("charge_kwh", "discharge_kwh")
 HALF_A_DAY = timedelta(hours=12)
 LEAST_CHARGE_KWH = 5.0  # an efficiency of less says nothing
+KEPT_S = 300
+_KEPT = {b"told": True, b"none": False}
 
 _TOLD = """
 SELECT EXISTS (
@@ -40,6 +43,29 @@ def is_told(cursor: Any, device_id: str) -> bool:
     """Whether an inverter has ever told what its battery took or gave: else it has none."""
     cursor.execute(_TOLD, (device_id,))
     return cursor.fetchone()[0]
+
+
+def has_told(store: Store, cache: Cache, device_id: str) -> bool:
+    """The same, kept in Redis until the inverter tells it."""
+    key = _told_key(device_id)
+    text = cache.recall(key)
+    if text in _KEPT:
+        return _KEPT[text]
+    claim = text or cache.claim(key)
+    told: bool = store.run(lambda cursor: is_told(cursor, device_id))
+    if claim:
+        cache.replace(key, claim, "told" if told else "none", KEPT_S)
+    return told
+
+
+def outdated(device_id: str, columns: dict[str, list[Any]]) -> list[str]:
+    """The key of whether it has told, if these samples tell."""
+    told = any(set(columns[name]) != {None} for name in ("charge_total_kwh", "discharge_total_kwh"))
+    return [_told_key(device_id)] if told else []
+
+
+def _told_key(device_id: str) -> str:
+    return f"battery:{device_id}"
 
 
 def answer(

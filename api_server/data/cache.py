@@ -70,6 +70,10 @@ class Cache:
         """What is cached of a device: usually a sample as JSON."""
         return self._ask(lambda server: server.get(_key(device_id)))
 
+    def get_all(self, device_ids: list[str]) -> list[bytes | None]:
+        """What is cached of each of the devices."""
+        return self._ask_all([_key(device_id) for device_id in device_ids])
+
     def lease(self, device_id: str) -> str | None:
         """Ask for the right to keep a device's latest sample; None if another has it."""
         return self._claim(_key(device_id))
@@ -116,9 +120,11 @@ class Cache:
 
     def recall_all(self, keys: list[str]) -> list[bytes | None]:
         """What was kept under each of the keys."""
+        return self._ask_all([self._own + key for key in keys])
+
+    def _ask_all(self, keys: list[str]) -> list[bytes | None]:
         unknown: list[bytes | None] = [None] * len(keys)
-        own = [self._own + key for key in keys]
-        return (self._ask(lambda server: server.mget(own)) if own else None) or unknown
+        return (self._ask(lambda server: server.mget(keys)) if keys else None) or unknown
 
     def count(self, key: str, seconds: int) -> int:
         """One more of something; how many there were. 0 when Redis can not say."""

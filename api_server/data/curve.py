@@ -39,7 +39,8 @@ def read(
 ) -> list[dict[str, Any]]:
     """Each period since `start` in which a device of the site sent something, oldest first.
 
-    `home_power_w` is what the others leave, unknown where one of them is.
+    Its `start` is in seconds since 1970; `home_power_w` is what the others leave, unknown where one
+    of them is.
     """
     meter = _means(store, cache, P1, site.meter, start, now)
     inverters = [_inverter(store, cache, one, start, now) for one in site.inverters]
@@ -51,7 +52,7 @@ def _inverter(store: Store, cache: Cache, device_id: str, start: datetime, now: 
     """The means of an inverter; 0 W of a battery that it does not have."""
     means = _means(store, cache, SUNGROW, device_id, start, now)
     unknown = means and all(battery is None for _, battery, _ in means.values())
-    if unknown and not store.run(lambda cursor: battery_of.is_told(cursor, device_id)):
+    if unknown and not battery_of.has_told(store, cache, device_id):
         return {second: [pv, 0.0, charge] for second, (pv, _, charge) in means.items()}
     return means
 
@@ -108,7 +109,7 @@ def _join(second: int, meter: Means, inverters: list[Means]) -> dict[str, Any]:
     charges = [one[2] for one in told if one[2] is not None]
     home = _sum([pv, None if battery is None else -battery, grid])
     return {
-        "start": datetime.fromtimestamp(second, UTC),
+        "start": second,
         "pv_power_w": pv,
         "battery_power_w": battery,
         "grid_power_w": grid,

@@ -1,8 +1,9 @@
 """One house at this moment: the powers of its sun, battery, grid and home."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from api_server.data import battery, latest
@@ -17,10 +18,20 @@ SILENT_S = 60.0  # what a device said longer ago is not what it does now
 Sample = dict[str, Any]
 
 
-def answer(store: Store, cache: Cache, site: Site, now: datetime) -> dict[str, Any] | None:
-    """What flows in a site; None if none of its devices has ever sent anything."""
+def answer(
+    store: Store,
+    cache: Cache,
+    site: Site,
+    now: datetime,
+    has_battery: Callable[[str], bool] | None = None,
+) -> dict[str, Any] | None:
+    """What flows in a site; None if none of its devices has ever sent anything.
+
+    `has_battery` says it of an inverter by its id; without it the database is asked.
+    """
+    has_battery = has_battery or partial(_ask_for_battery, store)
     devices = [Device(site.meter, P1.name), *(Device(one, SUNGROW.name) for one in site.inverters)]
-    newest = {device.device_id: latest.read(store, cache, device, now) for device in devices}
+    newest = latest.read_all(store, cache, devices, now)
     told = [sample for sample in newest.values() if sample]
     if not told:
         return None
@@ -28,7 +39,7 @@ def answer(store: Store, cache: Cache, site: Site, now: datetime) -> dict[str, A
     inverters = [_current(newest[device_id], now) for device_id in site.inverters]
     meter = _current(newest[site.meter], now)
     pv = _sum(inverter.get("pv_power_w") for inverter in inverters)
-    battery_w = _sum(_battery_power(store, inverter) for inverter in inverters)
+    battery_w = _sum(_battery_power(inverter, has_battery) for inverter in inverters)
     grid = meter.get("power_w")
     home = _sum((pv, None if battery_w is None else -battery_w, grid))
     return {
@@ -53,13 +64,16 @@ def _current(sample: Latest | None, now: datetime) -> Sample:
     return json.loads(sample.text)
 
 
-def _battery_power(store: Store, inverter: Sample) -> float | None:
+def _ask_for_battery(store: Store, device_id: str) -> bool:
+    return store.run(lambda cursor: battery.is_told(cursor, device_id))
+
+
+def _battery_power(inverter: Sample, has_battery: Callable[[str], bool]) -> float | None:
     """What flows into the battery of an inverter: nothing where it has none."""
     power = inverter.get("battery_power_w")
     if power is not None or not inverter:
         return power
-    told = store.run(lambda cursor: battery.is_told(cursor, inverter["device_id"]))
-    return None if told else 0.0
+    return None if has_battery(inverter["device_id"]) else 0.0
 
 
 def _age_s(sample: Latest, now: datetime) -> float:

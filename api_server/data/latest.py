@@ -9,7 +9,7 @@ from api_server.data import samples
 from api_server.data.cache import Cache
 from api_server.data.database import Store
 from api_server.devices import Device
-from edge_agent.shared.samples import KINDS, format_time, parse_time
+from edge_agent.shared.samples import KINDS, Kind, format_time, parse_time
 
 JSON_TYPES = {"float": (float, int), "int": (int,), "time": (str,), "text": (str,)}
 
@@ -28,20 +28,42 @@ class Latest(NamedTuple):
 def read(store: Store, cache: Cache, device: Device, now: datetime) -> Latest | None:
     """The newest sample of a device that is not ahead of `now`, else the newest; None if it has
     sent nothing yet."""
-    text = cache.get(device.device_id)
-    ts = time_of(device, text) if text else None
-    return _ask_database(store, cache, device, now) if ts is None else Latest(text, ts)
+    return read_all(store, cache, [device], now)[device.device_id]
 
 
-def _ask_database(store: Store, cache: Cache, device: Device, now: datetime) -> Latest | None:
-    lease = cache.lease(device.device_id)
-    row = samples.newest(store, KINDS[device.kind], device.device_id, now)
-    if row is None:
-        return None
-    text = json.dumps(as_json(row)).encode()
-    if lease:
-        cache.fill(device.device_id, lease, text)
-    return Latest(text, row["ts"])
+def read_all(
+    store: Store, cache: Cache, devices: list[Device], now: datetime
+) -> dict[str, Latest | None]:
+    """The same of each of several devices; the database is asked once for those of a kind."""
+    texts = cache.get_all([device.device_id for device in devices])
+    found: dict[str, Latest | None] = {}
+    missing: dict[str, list[str]] = {}
+    for device, text in zip(devices, texts, strict=True):
+        ts = time_of(device, text) if text else None
+        if text and ts:
+            found[device.device_id] = Latest(text, ts)
+        else:
+            missing.setdefault(device.kind, []).append(device.device_id)
+    for kind, device_ids in missing.items():
+        found |= _ask_database(store, cache, KINDS[kind], device_ids, now)
+    return found
+
+
+def _ask_database(
+    store: Store, cache: Cache, kind: Kind, device_ids: list[str], now: datetime
+) -> dict[str, Latest | None]:
+    leases = [cache.lease(device_id) for device_id in device_ids]
+    if len(device_ids) == 1:
+        rows = [samples.newest(store, kind, device_ids[0], now)]
+    else:
+        named = samples.newest_of(store, kind, device_ids, kind.columns[2:], now)
+        rows = [{"device_id": one, **named[one]} if one in named else None for one in device_ids]
+    found: dict[str, Latest | None] = {}
+    for device_id, row, lease in zip(device_ids, rows, leases, strict=True):
+        latest = found[device_id] = row and Latest(json.dumps(as_json(row)).encode(), row["ts"])
+        if lease and latest:
+            cache.fill(device_id, lease, latest.text)
+    return found
 
 
 @lru_cache(maxsize=4096)  # many ask for a sample before the next one comes

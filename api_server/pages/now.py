@@ -4,12 +4,13 @@ Its living parts are fetched alone: `live` every 5 s, `today` every minute.
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from flask import Response, current_app
 
-from api_server.data import balance, curve, flows, periods, quarter
-from api_server.data.frames import Frame
+from api_server.data import battery, flows, periods, quarter
+from api_server.data import today as todays
 from api_server.devices import Site
 from api_server.pages import formats, page
 from api_server.pages.page import blueprint
@@ -52,9 +53,9 @@ def _site() -> Site:
 
 
 def _live(site: Site, at: datetime) -> dict[str, Any]:
-    parts = current_app.extensions
-    found = flows.answer(parts["store"], parts["cache"], site, at)
-    running = quarter.read(parts["store"], parts["cache"], page.settings(), site.meter, at)
+    servers = current_app.extensions["store"], current_app.extensions["cache"]
+    found = flows.answer(*servers, site, at, partial(battery.has_told, *servers))
+    running = quarter.read(*servers, page.settings(), site.meter, at)
     end = running and datetime.fromisoformat(running["quarter_end"])
     return {
         "site": site,
@@ -69,13 +70,12 @@ def _live(site: Site, at: datetime) -> dict[str, Any]:
 
 
 def _today(site: Site, at: datetime) -> dict[str, Any]:
-    parts, zone, language = current_app.extensions, page.zone(), page.language()
+    servers = current_app.extensions["store"], current_app.extensions["cache"]
+    zone, language = page.zone(), page.language()
     day = at.astimezone(zone).date()
     start = periods.midnight(day, zone)
     end = periods.midnight(day + timedelta(days=1), zone)
-    found = balance.answer(parts["store"], site, Frame("day", "day"), zone, at)
-    points = curve.read(parts["store"], parts["cache"], site, start, at)
-    bucket = next(iter(found["series"]), None)
+    bucket, points = todays.read(*servers, site, zone, at)
     return {
         "site": site,
         "today": bucket,

@@ -54,10 +54,11 @@ def _put_shortcut(app: Flask, make_intake: Callable[..., Any]) -> None:
     from api_server.web.shortcut import Shortcut
 
     parts = (app.extensions[name] for name in ("store", "cache", "agents", "metrics"))
-    intake = app.extensions["intake"] = make_intake(*parts)
+    settings = app.config["SETTINGS"]
+    intake = app.extensions["intake"] = make_intake(*parts, settings)
     app.wsgi_app = Shortcut(  # type: ignore[method-assign]
         app.wsgi_app,
-        app.config["SETTINGS"],
+        settings,
         app.extensions["callers"],
         intake,
         app.extensions["cache"],

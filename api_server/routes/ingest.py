@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, current_app, g, request
 
 from api_server.config import Device, Settings
-from api_server.data import agents, capacity, curve
+from api_server.data import agents, battery, capacity, curve, today
 from api_server.data.agents import Agents
 from api_server.data.cache import Cache
 from api_server.data.database import Store
@@ -29,8 +29,11 @@ MAX_DETAILS = 200  # beyond, each bad sample is named once; agents read 64 KiB o
 class Intake:
     """Stores what was checked, and keeps what goes with it."""
 
-    def __init__(self, store: Store, cache: Cache, reports: Agents, metrics: Metrics):
+    def __init__(
+        self, store: Store, cache: Cache, reports: Agents, metrics: Metrics, settings: Settings
+    ):
         self._store, self._cache, self._agents, self._metrics = store, cache, reports, metrics
+        self._kept_of = today.keys(settings.sites.values())
 
     def take(
         self, device: Device, columns: dict[str, list[Any]], body: Mapping[str, Any], now: datetime
@@ -43,10 +46,7 @@ class Intake:
         report = agents.for_redis(device.device_id, raw, now) if isinstance(raw, dict) else None
         cached = False
         if received:
-            oldest, now_stored = min(columns["ts"]), datetime.now(UTC)
-            outdated = curve.outdated(device.device_id, oldest, now_stored)
-            if device.kind == P1.name:
-                outdated += capacity.outdated(device.device_id, oldest, now_stored)
+            outdated = self._outdated(device, columns)
             cached = self._cache.forget(device.device_id, *outdated, kept=report)
         elif report:
             cached = self._cache.keep(*report)
@@ -57,6 +57,16 @@ class Intake:
         if report:
             self._agents.write(device.device_id, raw, now, cached)
         return counts
+
+    def _outdated(self, device: Device, columns: dict[str, list[Any]]) -> list[str]:
+        """The keys of what is kept in Redis and may be otherwise with samples that came."""
+        device_id, oldest, now = device.device_id, min(columns["ts"]), datetime.now(UTC)
+        found = curve.outdated(device_id, oldest, now)
+        if device_id in self._kept_of:
+            found.append(self._kept_of[device_id])
+        if device.kind == P1.name:
+            return found + capacity.outdated(device_id, oldest, now)
+        return found + battery.outdated(device_id, columns)
 
 
 @blueprint.post("/v1/ingest")

@@ -35,17 +35,16 @@ class Home:
         settings = {"SITE_TIMEZONE": "Europe/Brussels"} | more
         self.zone = ZoneInfo(settings["SITE_TIMEZONE"])
         migrate(self.url, SITE_TIMEZONE=settings["SITE_TIMEZONE"])
-        self.app = create_app(
-            {
-                "DATABASE_URL": self.url,
-                "REDIS_URL": redis_url,
-                "DEVICE_TOKENS": "m:meter:p1,r:roof,s:shed,o:other",
-                "READ_TOKENS": "all:meter+roof+shed,some:meter+roof",
-                "SITES": "home:meter+roof+shed",
-                "MAX_REQUESTS_PER_MINUTE": "0",
-                **settings,
-            }
-        )
+        self.env = {
+            "DATABASE_URL": self.url,
+            "REDIS_URL": redis_url,
+            "DEVICE_TOKENS": "m:meter:p1,r:roof,s:shed,o:other",
+            "READ_TOKENS": "all:meter+roof+shed,some:meter+roof",
+            "SITES": "home:meter+roof+shed",
+            "MAX_REQUESTS_PER_MINUTE": "0",
+            **settings,
+        }
+        self.app = create_app(self.env)
 
     def ask(self, path: str, token: str = "all", **parameters: str) -> Any:
         """The answer to a GET."""

@@ -37,7 +37,10 @@ def draw(
     end: datetime,
     zone: ZoneInfo,
 ) -> Markup:
-    """The periods of a day as lines; each has `start` and `{line}_power_w`, None if not known."""
+    """The periods of a day as lines.
+
+    Each has `start`, in seconds since 1970, and `{line}_power_w`, None if not known.
+    """
     values = [
         period[f"{line}_power_w"]
         for period in periods
@@ -84,9 +87,9 @@ def _places(periods: Sequence[Mapping[str, Any]], start: datetime) -> list[Place
     """Each period and its middle, in periods since the start; between them one of which nothing is
     known, where any are missing."""
     found: list[Place] = []
-    before = 0.0
+    first, before = start.timestamp(), 0.0
     for period in periods:
-        x = (period["start"] - start) / PERIOD + 0.5
+        x = (period["start"] - first) / PERIOD.total_seconds() + 0.5
         if x - before > 1.01:
             found.append(("", UNKNOWN))
         found.append((f"{x:g}", period))

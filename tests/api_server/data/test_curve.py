@@ -26,7 +26,7 @@ def store(migrated: str) -> Store:
 def cache(redis: Redis) -> Cache:
     cache = Cache(redis.url, 5)
     for device_id in SITE.device_ids:
-        cache.forget(device_id, f"curve:{device_id}")
+        cache.forget(device_id, f"curve:{device_id}", f"battery:{device_id}")
     return cache
 
 
@@ -64,14 +64,14 @@ def test_means_are_weighted_and_the_home_is_what_is_left(store, cache, migrated)
     history.insert(migrated, "sungrow", inverter)
     first, second = read(store, cache)
     assert first == {
-        "start": START,
+        "start": START.timestamp(),
         "pv_power_w": 1250,
         "battery_power_w": 500,
         "grid_power_w": 200,
         "home_power_w": 950,
         "battery_soc_pct": 51,
     }
-    assert second["start"] == START + 10 * MINUTE
+    assert second["start"] == (START + 10 * MINUTE).timestamp()
     assert second["pv_power_w"] == 500
     assert second["battery_power_w"] is second["home_power_w"] is None
 

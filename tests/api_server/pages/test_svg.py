@@ -54,7 +54,7 @@ def test_a_line_is_lifted_where_nothing_is_known():
 def period(number: int, pv: float | None, **others: float | None) -> dict:
     names = ("home_power_w", "battery_power_w", "grid_power_w", "battery_soc_pct")
     start = START + number * curve.PERIOD
-    return {"start": start, "pv_power_w": pv, **dict.fromkeys(names), **others}
+    return {"start": start.timestamp(), "pv_power_w": pv, **dict.fromkeys(names), **others}
 
 
 class TestCurve:
