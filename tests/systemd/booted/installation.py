@@ -125,9 +125,10 @@ class Installation:
     def manifest(self) -> list[str]:
         """All that a second run could change: files, packages, users, running processes."""
         places = "/etc /opt /usr/local /usr/lib/systemd /var/lib/sunspool-api /run/sunspool"
+        files = f"find {places} ! -path '*/metrics/*'"  # the API goes on counting
         pids = "caddy redis-server sunspool-api 'postgresql@*' 'sunspool-edge@*'"
         return self.ask(
-            f"find {places} -printf '%p %m %u:%g %s %T@ %l\\n' | sort; dpkg-query -W;"
+            f"{files} -printf '%p %m %u:%g %s %T@ %l\\n' | sort; dpkg-query -W;"
             f" getent passwd; systemctl show --property=MainPID {pids};"
             " systemctl list-unit-files 'sunspool*'"
         ).splitlines()

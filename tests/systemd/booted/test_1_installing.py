@@ -84,15 +84,42 @@ def test_a_meter_is_paired_and_goes_again(site):
     site.ask("systemctl stop test-paired; rm /etc/sunspool/edge-paired-meter.pem")
 
 
+def test_grafana_may_read_and_nothing_else(site):
+    password = f"{SECRETS}/grafana_password"
+    assert password in site.install_api("--grafana-role")
+    assert site.ask(f"stat -c '%a %U' {password}") == "600 root"
+
+    def look(query):
+        login = "psql -XAtqw -h 127.0.0.1 -U sunspool_grafana -d sunspool"
+        return site.run(f'PGPASSWORD=$(cat {password}) {login} -c "{query}"')
+
+    assert int(look("SELECT count(*) FROM sungrow_samples").stdout) > 0
+    for forbidden in (
+        "DELETE FROM sungrow_samples",
+        "UPDATE p1_samples SET power_w = 0",
+        "TRUNCATE agents",
+        "CREATE TABLE mine (id int)",
+        "CREATE TEMP TABLE mine (id int)",
+        "SELECT * FROM schema_settings",
+    ):
+        assert "permission denied" in look(f"SET transaction_read_only = off; {forbidden}").stderr
+    granted = "SELECT privilege_type FROM information_schema.table_privileges"
+    query = f"{granted} WHERE grantee = 'sunspool_grafana'"
+    rights = site.ask(f'runuser -u postgres -- psql -XAtd sunspool -c "{query}"')
+    assert set(rights.split()) == {"SELECT"}
+
+
 def test_a_second_run_changes_nothing(site):
     before = site.manifest()
     printed = [
         site.install_api(f"--domain {HOST} --tls internal"),
         site.install_api(),
+        site.install_api("--grafana-role"),
         site.install_edge("--instance roof"),
         site.install_edge(f"--instance meter --p1 127.0.0.1 --url https://{HOST} --ca-file {CA}"),
     ]
-    assert re.findall(r"^    (?:write|restart|build|enable) .*", "".join(printed), re.M) == []
+    done = r"^    (?:write|restart|build|enable|make|give|let) .*"
+    assert re.findall(done, "".join(printed), re.M) == []
     assert site.manifest() == before
 
 
