@@ -6,11 +6,15 @@ Without Redis the table gets every report.
 """
 
 import json
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta
 
 from api_server.data.cache import Cache, Kept
 from api_server.data.database import DatabaseUnavailable, Store
@@ -30,7 +34,9 @@ INSERT INTO agents (device_id, reported_ts, report, peaks) VALUES (%s, %s, %s, %
 ON CONFLICT (device_id) DO UPDATE SET reported_ts = excluded.reported_ts,
     report = excluded.report, peaks = excluded.peaks
 """
-_READ = "SELECT device_id, reported_ts, report, peaks FROM agents WHERE device_id = ANY(%s)"
+_READ = """
+SELECT device_id, reported_ts, report::text, peaks::text FROM agents WHERE device_id = ANY(%s)
+"""
 
 Peaks = dict[str, dict[str, Any]]  # of each month: {"w", "ts"}
 
@@ -43,44 +49,61 @@ class Agents:
         # When this process last wrote the report of a device, and the peaks as they came.
         self._written: dict[str, tuple[datetime, Any]] = {}
 
-    def write(self, device_id: str, raw: Mapping[str, Any], now: datetime, cached: bool) -> None:
-        """Write a report, as it came, into the table if that is due, or if it is not `cached`;
+    def write(self, device_id: str, report: Any, now: datetime, cached: bool) -> None:
+        """Write a `checked` report into the table if that is due, or if it is not `cached`;
         never raises."""
         last, known = self._written.get(device_id, (None, None))
-        told = raw.get("peaks", known)
+        told = known if report.peaks is UNSET else report.peaks
         if cached and last and now - last < WRITE_EVERY and told == known:
             return
         self._written[device_id], peaks = (now, told), _peaks(told, now)
-        report = _checked(raw)
+        text = _json(_without_peaks(report))
         # The samples are stored already: trouble with their agent's report must not undo that.
         with suppress(DatabaseUnavailable):
             self._store.run(
-                lambda cursor: _write(cursor, device_id, report, peaks, now, not cached), WRITE_S
+                lambda cursor: _write(cursor, device_id, text, peaks, now, not cached), WRITE_S
             )
 
     def read(self, device_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The last report of each of the devices that has one, as it is answered."""
         device_ids = list(device_ids)
         found = self._store.run(lambda cursor: _rows(cursor, device_ids))
-        told = {device_id: (at, report) for device_id, (at, report, _) in found.items()}
         cached = self._cache.recall_all([_key(device_id) for device_id in device_ids])
+        told = {}
         for device_id, text in zip(device_ids, cached, strict=True):
-            newer = _cached(text)
-            if newer and (device_id not in told or told[device_id][0] < newer[0]):
-                told[device_id] = newer
-        return {
-            device_id: {
-                **{name: report.get(name) for name in _FIELDS},
-                "peaks": _listed(found[device_id][2] if device_id in found else {}),
-                "reported_ts": format_time(at),
-            }
-            for device_id, (at, report) in told.items()
-        }
+            at, report, peaks = found.get(device_id, (None, {}, {}))
+            newer = _cached(text) if text else None
+            if newer and (at is None or at < newer[0]):
+                at, report = newer
+            if at is not None:
+                told[device_id] = {name: report.get(name) for name in _FIELDS}
+                told[device_id] |= {"peaks": _listed(peaks), "reported_ts": format_time(at)}
+        return told
 
 
-def for_redis(device_id: str, raw: Mapping[str, Any], now: datetime) -> Kept:
-    """What Redis keeps of a report that came."""
-    return Kept(_key(device_id), json.dumps([format_time(now), _checked(raw)]), DAY_S)
+def parse(raw: bytes) -> Any:
+    """A report as it came, as a Report; or else what its JSON says."""
+    with suppress(msgspec.MsgspecError):
+        return _decode_report(raw)
+    return json.loads(bytes(raw))
+
+
+def checked(raw: Any) -> Any:
+    """A report that was parsed, as a Report of which only that is known which is as it should be;
+    None for what is no report."""
+    if isinstance(raw, Report):
+        for name, check in _TEXTS.items():
+            setattr(raw, name, _read(check, getattr(raw, name)))
+        return raw
+    if not isinstance(raw, dict):
+        return None
+    fields = {name: _read(check, raw.get(name)) for name, check in _FIELDS.items()}
+    return Report(**fields, peaks=raw.get("peaks", UNSET))
+
+
+def for_redis(device_id: str, report: Any, now: datetime) -> Kept:
+    """What Redis keeps of a `checked` report."""
+    return Kept(_key(device_id), msgspec.json.encode([now, _without_peaks(report)]), DAY_S)
 
 
 def read_peaks(cursor: Any, device_id: str) -> Peaks:
@@ -91,38 +114,41 @@ def read_peaks(cursor: Any, device_id: str) -> Peaks:
 
 def _rows(cursor: Any, device_ids: list[str]) -> dict[str, tuple[datetime, dict[str, Any], Peaks]]:
     cursor.execute(_READ, (device_ids,))
-    return {device_id: (at, report, peaks) for device_id, at, report, peaks in cursor.fetchall()}
+    return {device_id: (at, *map(msgspec.json.decode, of)) for device_id, at, *of in cursor}
 
 
 def _write(
-    cursor: Any, device_id: str, report: dict[str, Any], peaks: Peaks, now: datetime, always: bool
+    cursor: Any, device_id: str, report: str, peaks: Peaks, now: datetime, always: bool
 ) -> None:
     """Write the report; not `always` if another process has just done so and no peak is new."""
     row = _rows(cursor, [device_id]).get(device_id)
     known = row[2] if row else {}
     merged = {month: peak for month, peak in (known | peaks).items() if _kept(month, now)}
     if always or row is None or now - row[0] >= WRITE_EVERY or merged != known:
-        cursor.execute(_WRITE, (device_id, now, json.dumps(report), json.dumps(merged)))
+        cursor.execute(_WRITE, (device_id, now, report, _json(merged)))
 
 
 def _key(device_id: str) -> str:
     return f"agent:{device_id}"
 
 
-def _cached(text: bytes | None) -> tuple[datetime, dict[str, Any]] | None:
-    try:
-        at, report = json.loads(text or b"")
-        return parse_time(at), dict(report)
-    except (ValueError, TypeError):
-        return None
+def _cached(text: bytes) -> tuple[datetime, dict[str, Any]] | None:
+    with suppress(msgspec.MsgspecError):
+        return _decode_cached(text)
+    return None
 
 
 def _listed(peaks: Peaks) -> list[dict[str, Any]] | None:
     return [{"month": month, **peak} for month, peak in sorted(peaks.items())] or None
 
 
-def _checked(raw: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _read(check, raw.get(name)) for name, check in _FIELDS.items()}
+def _without_peaks(report: Any) -> Any:
+    told = report.peaks is not UNSET
+    return msgspec.structs.replace(report, peaks=UNSET) if told else report
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 # A field that is not what it should be is unknown; the others, and the samples, are taken.
@@ -152,8 +178,11 @@ def _count(value: Any) -> int:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(value)
+    value = value[:TEXT_LENGTH]
+    if value.isprintable():
+        return value
     # What is not printable is no text for JSON in PostgreSQL either.
-    return "".join(sign if sign.isprintable() else " " for sign in value[:TEXT_LENGTH])
+    return "".join(sign if sign.isprintable() else " " for sign in value)
 
 
 def _warning(value: Any) -> str | bool:
@@ -200,3 +229,26 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "clock_warning": _warning,
     "last_error": _text,
 }
+_TEXTS = {name: check for name, check in _FIELDS.items() if check in (_text, _warning, _time)}
+_WITHIN = {_count: (0, MAX_COUNT), _number: (0, MAX_COUNT), _interval: (LEAST_INTERVAL_S, DAY_S)}
+
+
+def _type(check: Callable[[Any], Any]) -> Any:
+    """What msgspec may take for a field, for which `check` then gives the same number."""
+    if check not in _WITHIN:
+        return str | bool if check is _warning else str
+    low, high = _WITHIN[check]
+    whole = Annotated[int, Meta(ge=math.ceil(low), le=high)]
+    return whole if check is _count else whole | Annotated[float, Meta(ge=low, le=high)]
+
+
+Report = msgspec.defstruct(
+    "Report",
+    [
+        *((name, _type(check) | None, None) for name, check in _FIELDS.items()),
+        ("peaks", Any, UNSET),
+    ],
+    forbid_unknown_fields=True,
+)
+_decode_report = msgspec.json.Decoder(Report).decode
+_decode_cached = msgspec.json.Decoder(tuple[datetime, dict[str, Any]]).decode

@@ -27,10 +27,6 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then
     redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 end
 """
-DROP_AND_KEEP = """
-redis.call('DEL', unpack(KEYS))
-return redis.call('SET', ARGV[1], ARGV[2], 'EX', ARGV[3])
-"""
 # One more under a key that lives so many seconds from the first on.
 COUNT = """
 local count = redis.call('INCR', KEYS[1])
@@ -47,7 +43,7 @@ class Kept(NamedTuple):
     """What is kept under a key for so many seconds."""
 
     key: str
-    value: str
+    value: str | bytes
     seconds: int
 
 
@@ -86,21 +82,22 @@ class Cache:
         """Drop what is cached of a device, and more keys: it has newer samples; keep a value with
         the same request. Whether Redis did."""
         own = [self._own + key for key in (quarter_key(device_id), *more)]
-        command = ["DEL", _key(device_id), *own]
+        commands = [("DEL", _key(device_id), *own)]
         if kept:
-            kept = kept._replace(key=self._own + kept.key)
-            command[:1] = ["EVAL", DROP_AND_KEEP, 1 + len(own)]
-            command += kept
-        return self._ask(lambda server: _call(server, *command)) is not None
+            commands.append(self._set(*kept))
+        return self._ask(lambda server: _call(server, *commands)) is not None
 
     def recall(self, key: str) -> bytes | None:
         """What was kept under a key."""
         return self._ask(lambda server: server.get(self._own + key))
 
-    def keep(self, key: str, value: str, seconds: int) -> bool:
+    def keep(self, key: str, value: str | bytes, seconds: int) -> bool:
         """Keep a value for a while; whether Redis took it."""
-        command = ("SET", self._own + key, value, "EX", seconds)
-        return bool(self._ask(lambda server: _call(server, *command)))
+        command = self._set(key, value, seconds)
+        return bool(self._ask(lambda server: _call(server, command)))
+
+    def _set(self, key: str, value: str | bytes, seconds: int) -> tuple:
+        return "SET", self._own + key, value, "EX", seconds
 
     def claim(self, key: str) -> str | None:
         """Ask for the right to fill an empty key; None if another has it."""
@@ -129,7 +126,7 @@ class Cache:
     def count(self, key: str, seconds: int) -> int:
         """One more of something; how many there were. 0 when Redis can not say."""
         command = ("EVAL", COUNT, 1, self._own + key, seconds)
-        return self._ask(lambda server: int(_call(server, *command))) or 0
+        return self._ask(lambda server: int(_call(server, command)[0])) or 0
 
     def state(self) -> str:
         """`ok`, `down`, or `read-only` for a Redis that answers and refuses to keep anything
@@ -173,15 +170,20 @@ class Cache:
         return self._local.server
 
 
-def _call(server: redis.Redis, *command: Any) -> Any:
-    """A command of every ingest; the client's own way to run one takes half as long again."""
+def _call(server: redis.Redis, *commands: tuple) -> list[Any]:
+    """Commands of every ingest, in one go; the client's own way to run one takes half as long
+    again."""
     connection = server.connection
 
-    def call() -> Any:
-        connection.send_command(*command)
-        return connection.read_response()
+    def call() -> list[Any]:
+        connection.send_packed_command(connection.pack_commands(commands))
+        return [connection.read_response() for _ in commands]
 
-    return connection.retry.call_with_retry(call, lambda _error: connection.disconnect())
+    try:
+        return connection.retry.call_with_retry(call, lambda _error: connection.disconnect())
+    except TROUBLE:
+        connection.disconnect()  # the answers to the other commands may still be on their way
+        raise
 
 
 def quarter_key(device_id: str) -> str:

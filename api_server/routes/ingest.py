@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,26 +35,25 @@ class Intake:
         self._kept_of = today.keys(settings.sites.values())
 
     def take(
-        self, device: Device, columns: dict[str, list[Any]], body: Mapping[str, Any], now: datetime
+        self, device: Device, columns: dict[str, list[Any]], told: Any, now: datetime
     ) -> dict[str, int]:
-        """Store a batch of one device, and what its agent reports; returns after COMMIT."""
+        """Store a batch of one device, and what its agent told; returns after COMMIT."""
         received = len(columns["ts"])
         inserted = insert(self._store, KINDS[device.kind], columns) if received else 0
         counts = {"inserted": inserted, "received": received, "duplicates": received - inserted}
-        raw = body.get("agent")
-        report = agents.for_redis(device.device_id, raw, now) if isinstance(raw, dict) else None
-        cached = False
+        report, cached = agents.checked(told), False
+        kept = agents.for_redis(device.device_id, report, now) if report else None
         if received:
             outdated = self._outdated(device, columns)
-            cached = self._cache.forget(device.device_id, *outdated, kept=report)
-        elif report:
-            cached = self._cache.keep(*report)
+            cached = self._cache.forget(device.device_id, *outdated, kept=kept)
+        elif kept:
+            cached = self._cache.keep(*kept)
         logs.event(log, logging.INFO, "ingest", "samples stored", device=device.device_id, **counts)
         self._metrics.count_samples(
             device.device_id, inserted=inserted, duplicate=counts["duplicates"]
         )
         if report:
-            self._agents.write(device.device_id, raw, now, cached)
+            self._agents.write(device.device_id, report, now, cached)
         return counts
 
     def _outdated(self, device: Device, columns: dict[str, list[Any]]) -> list[str]:
@@ -88,7 +86,7 @@ def ingest() -> dict[str, int]:
     if problems:
         current_app.extensions["metrics"].count_samples(device.device_id, rejected=len(samples))
         abort_with(422, _details(problems, samples, KINDS[device.kind]))
-    return current_app.extensions["intake"].take(device, columns, body, now)
+    return current_app.extensions["intake"].take(device, columns, body.get("agent"), now)
 
 
 def _parse(body: bytes) -> dict[str, Any]:

@@ -5,7 +5,6 @@ a fraction for an integer, anything wrong) is left to the careful way, which dec
 what is read here is exactly what that one would have read.
 """
 
-import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from api_server.data import agents
 from api_server.web.decoding import time_span
 from edge_agent.shared.samples import KINDS, P1, TEXT, Field, Kind, parse_time, parse_times
 
@@ -38,8 +38,8 @@ class Reader:
 
     def read(
         self, body: bytes, device_id: str, now: datetime, keep_days: int | None
-    ) -> tuple[Columns, dict[str, Any]] | None:
-        """The columns of the samples and the body beside them; None if it needs a closer look."""
+    ) -> tuple[Columns, Any] | None:
+        """The columns of the samples and the agent's report; None if it needs a closer look."""
         try:
             batch = self._read(body)
             rows = map(msgspec.structs.astuple, batch.samples)
@@ -58,7 +58,7 @@ class Reader:
                 max(power, 0) for power in columns["power_w"]
             ]:
                 return None
-            return columns, {"agent": json.loads(bytes(batch.agent))}
+            return columns, agents.parse(batch.agent)
         except (ValueError, RecursionError):  # also what msgspec raises, and an empty batch
             return None
 

@@ -27,7 +27,7 @@ class Taker(Protocol):
     """What stores a batch that was checked, and counts it."""
 
     def take(
-        self, device: Device, columns: batches.Columns, body: Mapping[str, Any], now: datetime
+        self, device: Device, columns: batches.Columns, told: Any, now: datetime
     ) -> dict[str, int]: ...
 
 

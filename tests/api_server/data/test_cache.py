@@ -196,6 +196,16 @@ def test_a_redis_that_refuses_writes_is_degraded_and_heals(app, direct, how):
     assert health()["status"] == "ok"
 
 
+def test_what_refuses_two_commands_in_one_go_is_understood_afterwards(server, direct):
+    cache = Cache(server.url, 5)
+    direct.execute_command("REPLICAOF", "127.0.0.1", "1")
+    assert not cache.forget("roof", kept=Kept("agent:roof", "well", 7))
+    direct.execute_command("REPLICAOF", "NO", "ONE")
+    assert cache.state() == "ok"  # and not the answer to the second one
+    assert cache.forget("roof", kept=Kept("agent:roof", "well", 7))
+    assert direct.get("agent:roof") == b"well"
+
+
 def test_a_frozen_redis_costs_a_tenth_of_a_second_and_then_nothing(server):
     cache = Cache(server.url, 5)
     assert cache.state() == "ok"

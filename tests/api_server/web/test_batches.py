@@ -5,7 +5,9 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec import structs
 
+from api_server.data.agents import checked, parse
 from api_server.web.batches import readers
 from api_server.web.decoding import decode
 from edge_agent.shared.samples import KINDS, P1, Field, Kind, format_time
@@ -126,7 +128,7 @@ def careful(kind: Kind, body: bytes, keep_days: int | None) -> tuple[dict, objec
         return None
     if problems or set(columns["device_id"]) != {"dev"}:
         return None
-    return columns, content.get("agent")
+    return columns, checked(content.get("agent"))
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -143,10 +145,30 @@ def test_what_the_quick_way_takes_is_what_the_careful_one_reads(kind, keep_days)
             continue
         assert expected is not None, body
         assert read[0] == expected[0], body
-        assert read[1]["agent"] == expected[1], body
+        assert checked(read[1]) == expected[1], body
         taken += 1
     assert taken > 100
     assert refused > 1000
+
+
+def test_a_report_is_read_quickly_as_it_is_carefully():
+    values = ["0", "1", "12.0", "12.7", "0.1", "0.09", "-0.0", "-1", "true", "null", "[]", "{}"]
+    values += ["9007199254740992", "9007199254740993", "1e300", "9" * 30, "86400.5", '""', '"x"']
+    values += [
+        r'"a\u0000b"',
+        r'"\ud800"',
+        '"é"',
+        f'"{"a" * 600}"',
+        '"2026-11-20T10:00:00.50+01:00"',
+    ]
+    names = ["version", "poll_interval_s", "uptime_s", "spool_count", "oldest_ts", "lost"]
+    for name in [*names, "clock_warning", "last_error", "peaks", "unheard_of"]:
+        for value in values:
+            text = f'{{"dropped": 3, "{name}": {value}}}'
+            quick, careful = checked(parse(text.encode())), checked(json.loads(text))
+            assert json.dumps(structs.asdict(quick), default=str) == json.dumps(
+                structs.asdict(careful), default=str
+            )
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -157,7 +179,7 @@ def test_every_ordinary_batch_goes_the_quick_way(kind):
         report = {"version": "1", "peaks": [{"month": "2026-10", "w": 4928}], "lost": number}
         body = json.dumps({"samples": samples, "agent": report}).encode()
         read = reader.read(body, "dev", NOW, None)
-        assert read == (decode(kind, samples, NOW)[0], {"agent": report})
+        assert (read[0], checked(read[1])) == (decode(kind, samples, NOW)[0], checked(report))
         assert reader.read(body, "other", NOW, None) is None
 
 
