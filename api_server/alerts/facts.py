@@ -21,6 +21,7 @@ from edge_agent.shared.samples import KINDS, parse_time
 RANGE = 200  # devices at once
 LOOK_BACK_S = 0.05  # of a look, for judging inverters' yesterdays; at least one gets its turn
 LOOK_BACK_MOST_S = 20.0
+STEADY = timedelta(seconds=60)  # how long a device must have been read before its silence is judged
 RETRY = timedelta(hours=1)  # after trouble with that
 LIKELY = 0.95  # of its limit; a quarter that comes to less at most needs no closer look
 FIELDS = {
@@ -41,19 +42,26 @@ class Gatherer:
     agents: Agents
     settings: Settings
     _due: dict[str, datetime] = field(default_factory=dict)  # when an inverter is next judged
+    _missed: dict[str, datetime] = field(default_factory=dict)  # when a device could not be read
 
     def gather(self, now: datetime) -> Iterator[tuple[Facts, Known]]:
-        """The facts of each device, and its alerts that are not closed."""
+        """The facts of each device that can be read now, and its alerts that are not closed."""
         devices = sorted(set(self.settings.device_tokens.values()), key=lambda one: one.device_id)
         left_s = LOOK_BACK_S
         for first in range(0, len(devices), RANGE):
-            for facts, known in self._read(devices[first : first + RANGE], now):
+            for facts, known in self._read(self._near(devices[first : first + RANGE], now), now):
                 is_due = facts.kind == "sungrow" and now >= self._due.get(facts.device_id, now)
                 if is_due and left_s > 0 and facts.newest is not None:
                     began = monotonic()
                     facts = self._with_yesterday(facts, now)
                     left_s -= monotonic() - began
                 yield facts, known
+
+    def _near(self, devices: list[Device], now: datetime) -> list[Device]:
+        """Those that can be read: where they are on several nodes, one may be away."""
+        near = set(samples.reachable(self.store, [device.device_id for device in devices]))
+        self._missed |= {one.device_id: now for one in devices if one.device_id not in near}
+        return [device for device in devices if device.device_id in near]
 
     def _read(self, devices: list[Device], now: datetime) -> Iterator[tuple[Facts, Known]]:
         ids = [device.device_id for device in devices]
@@ -77,6 +85,7 @@ class Gatherer:
                 newest=newest.get(device_id),
                 report=_aged(reports.get(device_id), now),
                 counted=counted.get(device_id),
+                was_away=now - self._missed.get(device_id, now - STEADY) < STEADY,
             )
             of_device = known.get(device_id, {})
             facts = self._with_samples(facts, of_device)

@@ -55,7 +55,7 @@ class Look:
         counters: dict[str, dict[str, int]] = {}
         for facts, known in self._gatherer.gather(now):
             for rule in self._rules:
-                if rule.name == "silence" and not judge_silence:
+                if rule.name == "silence" and (facts.was_away or not judge_silence):
                     continue
                 self._judge(rule, facts, known.get(rule.name), now, changes, turns)
             if facts.report is not None:

@@ -41,6 +41,7 @@ class Facts:
 
     device_id: str
     kind: str
+    was_away: bool = False  # the node of the database that has its samples, just now
     newest: dict[str, Any] | None = None  # the newest sample's ts, and what rules need of it
     first_newer_ts: datetime | None = None  # the first sample after a silence
     state_since: datetime | None = None  # since when samples are as faulty, or not, as the newest

@@ -101,7 +101,8 @@ class Sender:
         self._working = working
         self._backoff_s = 0.0
         self._is_ours = False  # whether this process is the one that sends to the channel
-        self._taken: set[str] = set()  # messages of which the database has not heard it yet
+        # Of a message about many devices a node that is away hears later that it was taken.
+        self._taken: set[str] = set()
 
     def tick(self) -> float:
         """Send what waits; returns how long to wait until the next pass."""
@@ -111,10 +112,10 @@ class Sender:
                 waiting = self._store.run(
                     lambda cursor: alerts.find_waiting(cursor, key, datetime.now(UTC))
                 )
-                for message_id, title, text in waiting:
+                for message in waiting:
                     if not self._working():
                         break
-                    if cause := self._send(message_id, title, text):
+                    if cause := self._send(*message):
                         return self._fail(cause)
         except DatabaseUnavailable as error:
             logs.event(log, logging.WARNING, "database_unavailable", f"database: {error}")
@@ -127,19 +128,18 @@ class Sender:
             self._is_ours = self._store.run(lambda cursor: alerts.lock(cursor, key, wanted))
         return self._is_ours
 
-    def _send(self, message_id: str, title: str, text: str) -> str | None:
+    def _send(self, message_id: str, title: str, text: str, devices: list[str]) -> str | None:
         if message_id not in self._taken:
             if cause := self._channel.send(title, text):
                 return cause
             self._backoff_s = 0.0
             self._taken.add(message_id)
-        self._note_taken(message_id)
+        self._note_taken(message_id, devices)
         return None
 
-    def _note_taken(self, message_id: str) -> None:
+    def _note_taken(self, message_id: str, devices: list[str]) -> None:
         key = self._channel.key
-        self._store.run(lambda cursor: alerts.note_taken(cursor, key, message_id))
-        self._taken.discard(message_id)
+        self._store.run(lambda cursor: alerts.note_taken(cursor, key, message_id, devices))
         msg = "a message was sent"
         logs.event(log, logging.INFO, "alert_sent", msg, channel=self._channel.name)
 

@@ -35,6 +35,15 @@ FROM alerts LEFT JOIN alert_messages
 WHERE alerts.device_id = ANY(%s) AND opened_ts IS NOT NULL AND closed_ts IS {closed} NULL
 ORDER BY {order} DESC, rule, alerts.device_id {limit}
 """
+_WAITING = """
+SELECT * FROM alert_messages
+WHERE waiting <> '{}' AND %(channel)s = ANY(waiting) AND created_ts > %(since)s
+"""
+_WAITING_ON_NODES = "SELECT * FROM alert_messages_waiting(%(channel)s, %(since)s)"
+_MESSAGES = """
+SELECT message_id::text, min(title), min(text), array_agg(device_id)
+FROM ({waiting}) AS waiting GROUP BY message_id ORDER BY min(created_ts), 1
+"""
 
 
 class Change(NamedTuple):
@@ -139,22 +148,20 @@ def lock(cursor: Any, channel: str, wanted: bool) -> bool:
     return cursor.fetchone()[0]
 
 
-def find_waiting(cursor: Any, channel: str, now: datetime) -> list[tuple[str, str, str]]:
-    """(message_id, title, text) of what a channel has not taken yet, oldest first."""
-    cursor.execute(
-        "SELECT message_id::text, min(title), min(text), min(created_ts) FROM alert_messages"
-        " WHERE waiting <> '{}' AND %s = ANY(waiting) AND created_ts > %s"
-        " GROUP BY message_id ORDER BY 4, 1",
-        (channel, now - KEPT),
-    )
-    return [row[:3] for row in cursor.fetchall()]
+def find_waiting(cursor: Any, channel: str, now: datetime) -> list[tuple[str, str, str, list[str]]]:
+    """(message_id, title, text, devices) of what a channel has not taken yet, oldest first."""
+    cursor.execute("SELECT to_regproc('alert_messages_waiting') IS NOT NULL")
+    query = _WAITING_ON_NODES if cursor.fetchone()[0] else _WAITING
+    cursor.execute(_MESSAGES.format(waiting=query), {"channel": channel, "since": now - KEPT})
+    return cursor.fetchall()
 
 
-def note_taken(cursor: Any, channel: str, message_id: str) -> None:
-    """A channel has taken a message: it never gets it again."""
+def note_taken(cursor: Any, channel: str, message_id: str, device_ids: list[str]) -> None:
+    """A channel has taken a message about some devices: it never gets it again."""
     cursor.execute(
-        "UPDATE alert_messages SET waiting = array_remove(waiting, %s) WHERE message_id = %s",
-        (channel, message_id),
+        "UPDATE alert_messages SET waiting = array_remove(waiting, %s)"
+        " WHERE message_id = %s AND device_id = ANY(%s)",
+        (channel, message_id, device_ids),
     )
 
 

@@ -14,9 +14,12 @@ from urllib.parse import parse_qsl
 import pytest
 from flask import Flask
 
-from api_server import create_app
+from api_server import config, create_app
+from api_server.alerts.__main__ import make_look
+from api_server.data.database import Store
 from tests.api_server.data import test_balance, test_rollups
 from tests.api_server.migrations import test_migrate
+from tests.simulators.message_sink import MessageSink
 from tests.support import history
 from tests.support.client import INVERTER, METER, Client
 from tests.support.home import KINDS, Home, TrueBalance, make_samples
@@ -396,7 +399,7 @@ def test_a_worker_that_dies_stops_its_own_devices_only(
 def test_the_others_are_looked_after_while_a_worker_is_away(
     database: Database, citus: CitusCluster, redis: Redis
 ) -> None:
-    """Their rollups are kept, their series answered, their gauges told."""
+    """Their rollups are kept, their series answered, their gauges told, and what is wrong."""
     victim = citus.workers[0]
     lost = devices_of(database, victim.port)
     now = datetime.now(UTC)
@@ -408,8 +411,12 @@ def test_the_others_are_looked_after_while_a_worker_is_away(
     near = set(DEVICES) - lost
     environ = settings(database, redis)
     app = create_app(environ)
+    database.query("DELETE FROM alerts RETURNING 1")
     victim.kill()
     try:
+        assert tell_of_faults(environ) == near
+        look = make_look(config.load(environ), Store(database.url), [])
+        look.run(now + timedelta(hours=1), judge_silence=True)
         done = run_command("rollups", environ)
         assert (done.returncode, "a node that does not answer" in done.stderr) == (1, True)
         for name in DEVICES:
@@ -424,6 +431,11 @@ def test_the_others_are_looked_after_while_a_worker_is_away(
         assert set(re.findall(r'sample_age_seconds{device="(\w+)"}', text)) == near
     finally:
         victim.start()
+    assert tell_of_faults(environ) == lost
+    silent = "SELECT device_id FROM alerts WHERE rule = 'silence' AND device_id LIKE 'device%%'"
+    for later_s, named in ((30, near), (90, near | lost)):  # they may send what they have first
+        look.run(now + timedelta(hours=1, seconds=later_s), judge_silence=True)
+        assert {name for (name,) in database.query(silent)} == named
     kept = database.query("SELECT device_id FROM rollup_state WHERE kept_until > '2020-01-01'")
     assert {name for (name,) in kept} & set(DEVICES) == near
     done = run_command("rollups", environ)
@@ -445,6 +457,15 @@ def test_alerts_are_opened(database: Database, redis: Redis) -> None:
     assert done.returncode == 0, done.stderr
     opened = database.query("SELECT device_id FROM alerts WHERE rule = 'fault'")
     assert {name for (name,) in opened} >= set(DEVICES)
+
+
+def tell_of_faults(environ: dict[str, str]) -> set[str]:
+    """The devices that one look, and what it sends, names."""
+    with MessageSink() as sink:
+        urls = {"ALERT_URLS": sink.url("topic")}
+        done = run_command("alerts", environ | urls, "--once")
+        assert (done.returncode, "database_unavailable" in done.stderr) == (0, False), done.stderr
+        return set(re.findall(r"device\d+", " ".join(sink.messages)))
 
 
 def tell_metrics(app: Flask) -> str:
