@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 from msgspec import UNSET, Meta
@@ -19,6 +19,7 @@ from msgspec import UNSET, Meta
 from api_server.data.cache import Cache, Kept
 from api_server.data.database import DatabaseUnavailable, Store
 from api_server.data.periods import EARLIEST_YEAR, LATEST_YEAR
+from api_server.data.samples import array
 from edge_agent.shared.samples import format_time, parse_time
 
 WRITE_EVERY = timedelta(minutes=1)
@@ -76,8 +77,12 @@ class Agents:
             if newer and (at is None or at < newer[0]):
                 at, report = newer
             if at is not None:
-                told[device_id] = {name: report.get(name) for name in _FIELDS}
-                told[device_id] |= {"peaks": _listed(peaks), "reported_ts": format_time(at)}
+                told[device_id] = {
+                    **_UNKNOWN,
+                    **report,
+                    "peaks": _listed(peaks),
+                    "reported_ts": format_time(at),
+                }
         return told
 
 
@@ -113,8 +118,11 @@ def read_peaks(cursor: Any, device_id: str) -> Peaks:
 
 
 def _rows(cursor: Any, device_ids: list[str]) -> dict[str, tuple[datetime, dict[str, Any], Peaks]]:
-    cursor.execute(_READ, (device_ids,))
-    return {device_id: (at, *map(msgspec.json.decode, of)) for device_id, at, *of in cursor}
+    cursor.execute(_READ, (array(device_ids),))
+    return {
+        device_id: (at, _decode_known(report), msgspec.json.decode(peaks))
+        for device_id, at, report, peaks in cursor.fetchall()
+    }
 
 
 def _write(
@@ -251,4 +259,8 @@ Report = msgspec.defstruct(
     forbid_unknown_fields=True,
 )
 _decode_report = msgspec.json.Decoder(Report).decode
-_decode_cached = msgspec.json.Decoder(tuple[datetime, dict[str, Any]]).decode
+# What another version may have kept beside them is left out.
+_Known = TypedDict("_Known", dict.fromkeys(_FIELDS, Any), total=False)
+_decode_known = msgspec.json.Decoder(_Known).decode
+_decode_cached = msgspec.json.Decoder(tuple[datetime, _Known]).decode
+_UNKNOWN = dict.fromkeys(_FIELDS)

@@ -27,7 +27,7 @@ def insert(store: Store, kind: Kind, columns: dict[str, list[Any]]) -> int:
     Known keys keep their values. What is older than the kept rollups is marked, for them to follow.
     """
     columns = _by_time(columns)
-    arrays = [_array(columns[name]) for name in kind.columns[1:]]
+    arrays = [array(columns[name]) for name in kind.columns[1:]]
     device_id, oldest = columns["device_id"][0], columns["ts"][0]
     forget_since = oldest if kind is P1 and oldest < datetime.now(UTC) - OLD else None
     statement, values = _sql(_STORE, kind.name), [LOCK, device_id, *arrays, forget_since]
@@ -81,7 +81,7 @@ def newest_of(
             missing = [device_id for device_id in device_ids if device_id not in found]
             if not missing:
                 break
-            cursor.execute(query, (missing, *span))
+            cursor.execute(query, (array(missing), *span))
             for device_id, *values in cursor.fetchall():
                 found[device_id] = dict(zip(names, values, strict=True))
         return found
@@ -128,15 +128,15 @@ def _sql(template: str, kind_name: str) -> str:
     )
 
 
-def _array(values: list[Any]) -> str:
-    """A column as the text of PostgreSQL's array, of which JSON's differs by its brackets only.
+def array(values: list[Any]) -> str:
+    """Values as the text of PostgreSQL's array, of which JSON's differs by its brackets only.
 
     Far faster to make and to read than a literal for each value.
     """
     text = msgspec.json.encode(values)
     if b"e-" in text or b"-0.0" in text:
         # Of what is too small for a real PostgreSQL takes only 0; and 0 has no sign.
-        tiny = [value is not None and abs(value) < 1e-37 for value in values]
+        tiny = [isinstance(value, float) and abs(value) < 1e-37 for value in values]
         values = [0 if is_tiny else value for value, is_tiny in zip(values, tiny, strict=True)]
         text = msgspec.json.encode(values)
     return f"{{{text[1:-1].decode()}}}"

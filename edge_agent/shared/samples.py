@@ -220,4 +220,4 @@ def parse_times(texts: list[str]) -> list[datetime]:
 
 def format_time(time: datetime) -> str:
     """Print a time in UTC, with six digits of fraction if it is not zero."""
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    return time.astimezone(UTC).isoformat()[:-6] + "Z"

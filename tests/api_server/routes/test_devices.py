@@ -15,8 +15,8 @@ from tests.support.client import INVERTER, METER
 
 pytestmark = pytest.mark.slow
 
-TOKENS = "a:roof,b:shed,c:meter:p1,d:barn"
-READERS = "all:roof+shed+meter+barn,part:roof+meter"
+TOKENS = "a:roof,b:shed,c:meter:p1,d:a-home-1"
+READERS = "all:roof+shed+meter+a-home-1,part:roof+meter"
 REPORT = {
     "version": "1.1.0",
     "poll_interval_s": 10,
@@ -108,7 +108,7 @@ def test_every_device_that_may_be_read_is_listed(server):
     answer = server.devices()
     roof = answer["devices"][2]
     assert [device["device_id"] for device in answer["devices"]] == [
-        "barn",
+        "a-home-1",
         "meter",
         "roof",
         "shed",
@@ -123,7 +123,7 @@ def test_every_device_that_may_be_read_is_listed(server):
     }
     assert (answer["devices"][1]["kind"], answer["devices"][1]["site"]) == ("p1", "villa")
     assert answer["devices"][0] == {
-        "device_id": "barn",
+        "device_id": "a-home-1",
         "kind": "sungrow",
         "site": None,
         "newest_ts": None,
@@ -134,7 +134,7 @@ def test_every_device_that_may_be_read_is_listed(server):
 
 
 @pytest.mark.parametrize(
-    ("token", "device_ids"), [("part", ["meter", "roof"]), ("a", ["roof"]), ("d", ["barn"])]
+    ("token", "device_ids"), [("part", ["meter", "roof"]), ("a", ["roof"]), ("d", ["a-home-1"])]
 )
 def test_nobody_sees_what_he_may_not_read(server, token, device_ids):
     server.post("b", [{**at(-5), "device_id": "shed"}])
