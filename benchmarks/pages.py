@@ -19,8 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from benchmarks import Row, _cost
-from benchmarks._load import Connection, body, meter_sample, seconds_now
+from benchmarks import Row, _cost, _viewers
 from benchmarks._site import Site, site
 from tests.support.browser import browse
 from tests.support.servers import ROOT, Api, CertificateAuthority
@@ -31,7 +30,7 @@ NAME = f"Pages after {MONTHS} months of a sample every {STEP_S:g} s, on plain Po
 REQUESTS = 20  # of each page and round
 LONGEST_S = 60  # of one page
 SERVER_MS, UNCACHED_MS, MORE_MS, COMPLETE_MS, MAX_BYTES = 25, 150, 100, 300, 100_000
-OPEN, LIVE_S, TODAY_S, SHARE = 100, 5, 60, 0.05
+UNCACHED = ("curve:roof", "curve:meter", "today:meter+roof")
 COOKIE = "__Host-sunspool"
 
 _HOUSE = """
@@ -82,15 +81,18 @@ def run(rounds: int) -> list[Row]:
     """Each page over HTTP, the curve when nobody has asked for it yet, and a browser."""
     with site() as place:
         place.env |= {
-            "DEVICE_TOKENS": "roof:roof,meter:meter:p1",
+            "DEVICE_TOKENS": f"roof:roof,meter:meter:p1,{_viewers.TOKENS}",
             "READ_TOKENS": "reader:roof+meter",
+            "SITES": "home:roof+meter",
             "GRID_AREA": "west",
         }
         _fill(place)
         with Api(place.folder / "api", place.env) as api:
             visitor = Visitor(place, api)
             rows = [row for page in _shown().items() for row in _page(visitor, *page, rounds)]
-            rows += [_uncached(place, visitor, rounds), _open_pages(api, visitor)]
+            rows.append(_uncached(place, visitor, rounds))
+            cookie = visitor.headers["Cookie"]
+            rows.append(_viewers.measure(api.url, cookie, visitor.cpu_s, rounds))
         # A browser keeps the cookie over HTTPS only.
         certificate = CertificateAuthority(place.folder / "tls").issue("server")
         with Api(place.folder / "https", place.env, certificate) as api:
@@ -144,7 +146,7 @@ def _page(visitor: Visitor, path: str, answers: list[str], rounds: int) -> Itera
 def _uncached(place: Site, visitor: Visitor, rounds: int) -> Row:
     times, cache = [], redis.Redis.from_url(place.redis.url)
     for _ in range(rounds * 4):
-        cache.delete("curve:roof", "curve:meter")
+        cache.delete(*(f"{place.name}:{key}" for key in UNCACHED))
         times.append(_time(lambda: visitor.get("/ui/")))
     cache.close()
     limit, p95 = UNCACHED_MS / 1000, _percentile(times)
@@ -152,31 +154,6 @@ def _uncached(place: Site, visitor: Visitor, rounds: int) -> Row:
         "/ui/ with the curve read anew: p95", f"{UNCACHED_MS} ms", limit / p95,
         limit / max(times), limit / min(times), ">= 1 x", p95 <= limit, f"p95 {1000 * p95:.1f} ms",
     )  # fmt: skip
-
-
-def _open_pages(api: Api, visitor: Visitor) -> Row:
-    """The servers' processor time for so many open pages of a house that goes on sending: what
-    they take away from the ingest beside them."""
-    meter = Connection(api.url, "meter")
-
-    def cost_s(path: str, times: int) -> float:
-        before = visitor.cpu_s()
-        for number in range(times):
-            if number % (OPEN // 2) == 0:  # also what is kept for a moment is read again
-                meter.post(body([meter_sample("meter", seconds_now())]))
-            visitor.get(path)
-        return (visitor.cpu_s() - before) / times
-
-    live_s, today_s = cost_s("/ui/live", 4 * OPEN), cost_s("/ui/today", OPEN)
-    cores = os.cpu_count() or 1
-    share = OPEN * (live_s / LIVE_S + today_s / TODAY_S) / cores
-    ratio = SHARE / share
-    note = (
-        f"{share:.1%}: {1000 * live_s:.1f} ms for what each renews every {LIVE_S} s, "
-        f"{1000 * today_s:.1f} ms every {TODAY_S} s"
-    )
-    what, limit = f"{OPEN} open pages: processor time", f"{SHARE:.0%} of {cores} cores"
-    return Row(what, limit, ratio, ratio, ratio, ">= 1 x", share <= SHARE, note)
 
 
 def _browser(api: Api, rounds: int) -> Iterator[Row]:
