@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.servers import ROOT
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = ["scripts/demo", "scripts/test", "scripts/bench", "scripts/install-packages", ".ci/run"]
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.simulators.house import BUILT, INVERTER_ZONE, House
 
+pytestmark = pytest.mark.slow
+
 NOON = datetime(2026, 6, 21, 11, 0, 3, tzinfo=UTC)
 WEEK = [NOON + timedelta(minutes=7, seconds=3) * step for step in range(1440)]
 

@@ -3,12 +3,15 @@
 from datetime import UTC, datetime, timedelta
 
 import psycopg2
+import pytest
 
 from api_server.alerts.__main__ import make_look
 from api_server.alerts.loop import Heartbeat
 from api_server.alerts.sending import Channel, Sender
 from api_server.config import load
 from api_server.data.database import Store
+
+pytestmark = pytest.mark.slow
 
 DAY = timedelta(hours=24)
 

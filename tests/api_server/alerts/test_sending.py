@@ -12,6 +12,8 @@ from edge_agent.shared.environment import InvalidSettings
 from tests.simulators.message_sink import MessageSink
 from tests.support.servers import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def sink() -> Iterator[MessageSink]:

@@ -13,6 +13,8 @@ from tests.support.home import Home
 from tests.support.page import Page
 from tests.support.servers import Postgres, Redis, wait_until
 
+pytestmark = pytest.mark.slow
+
 HTTPS = "https://localhost"
 TOKENS = {"meter": "m", "roof": "r", "shed": "s"}
 POWERS = {

@@ -13,6 +13,8 @@ from tests.support.history import insert
 from tests.support.home import BUILT, KINDS, Home, make_samples
 from tests.support.servers import Postgres
 
+pytestmark = pytest.mark.slow
+
 ANSWERS = [
     ("/v1/series", "series", {"device_id": "roof", "frame": "month", "date": "2025-01"}),
     ("/v1/series", "series", {"device_id": "meter", "frame": "day", "date": "2025-01-02"}),
