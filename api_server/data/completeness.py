@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from api_server.config import Settings
 from api_server.data import periods
-from api_server.data.agents import Agents
 from api_server.data.database import Store
 from api_server.data.periods import EARLIEST_YEAR, LATEST_YEAR
 from api_server.devices import Device
@@ -41,11 +40,16 @@ class Day(NamedTuple):
 
 
 def answer(
-    store: Store, agents: Agents, device: Device, day: date, settings: Settings, now: datetime
+    store: Store,
+    agent: dict[str, Any] | None,
+    device: Device,
+    day: date,
+    settings: Settings,
+    now: datetime,
 ) -> dict[str, Any]:
-    """The completeness of one local day, up to now."""
+    """The completeness of one local day, up to now; `agent` is the report of the device's, if it
+    has one."""
     zone = settings.site_timezone
-    agent = agents.read([device.device_id]).get(device.device_id)
     interval_s = (agent and agent["poll_interval_s"]) or KINDS[device.kind].poll_interval_s
     interval = timedelta(seconds=interval_s)
     found = Day(timedelta(0), 0, [])

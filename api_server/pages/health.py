@@ -43,7 +43,7 @@ def health() -> Response:
     shown = []
     for one in found["devices"]:
         device = known[one["device_id"]]
-        complete = completeness.answer(parts["store"], parts["agents"], device, day, settings, now)
+        complete = completeness.answer(parts["store"], one["agent"], device, day, settings, now)
         times = {name: _told(language, one, name) for name in ("reported_ts", "oldest_ts")}
         shown.append({**one, **_day(language, complete, now), **times})
     return page.render(

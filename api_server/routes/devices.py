@@ -32,10 +32,9 @@ def completeness_of_a_day() -> dict[str, Any]:
     """How much of a local day the samples of a device cover, and where they do not."""
     device, settings = readable_device(), current_app.config["SETTINGS"]
     now = datetime.now(UTC)
-    extensions = current_app.extensions
-    return completeness.answer(
-        extensions["store"], extensions["agents"], device, _day(settings, now), settings, now
-    )
+    store, agents = (current_app.extensions[name] for name in ("store", "agents"))
+    agent = agents.read([device.device_id]).get(device.device_id)
+    return completeness.answer(store, agent, device, _day(settings, now), settings, now)
 
 
 def _day(settings: Settings, now: datetime) -> Any:
