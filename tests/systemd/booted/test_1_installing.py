@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.systemd.booted.installation import AGENT, CA, HOST, NOTHING, SECRETS
+from tests.systemd.booted.installation import AGENT, CA, CHECKOUT, HOST, NOTHING, SECRETS
 
 pytestmark = pytest.mark.install
 
@@ -16,6 +16,8 @@ def test_the_api_runs_and_knows_no_device(site):
     site.figures.append(f"install-api on a fresh machine: {time.monotonic() - began:.0f} s")
     assert "--add-device" in printed
     assert "install-edge --instance" in printed
+    assert f"log in with it at https://{HOST}/ui/" in printed
+    assert "install-api --add-reader roof+meter" in printed
     site.ask(f"echo '127.0.0.1 {HOST}' >>/etc/hosts; echo no-such-token >/root/roof.token")
     assert site.curl("/")[1]["service"] == "sunspool"
     assert site.curl("/v1/ingest", NOTHING)[0] == 401
@@ -64,6 +66,22 @@ def test_a_second_instance_is_set_up_by_options_and_leaves_the_first_alone(site)
     site.install_edge("--instance meter --p1 127.0.0.1 --token-file -", stdin=None, input=token)
     site.wait_for_news("meter")
     assert site.main_pid(AGENT) == first
+
+
+def test_a_reader_logs_in_to_the_page_and_sees_the_house(site):
+    command = f"cd {CHECKOUT} && umask 077 && systemd/install-api --add-reader roof+meter"
+    site.ask(f"{command} >/root/reader.token")
+    curl = f"curl -s --cacert {CA} -o /dev/null -w '%{{http_code}} %{{redirect_url}}'"
+    page = f"https://{HOST}/ui/"
+    assert site.ask(f"{curl} -H 'Accept: text/html' https://{HOST}/") == f"303 {page}"
+    form = f"{curl} -c /root/cookies --data-urlencode token@/root/reader.token {page}login"
+    assert site.ask(form) == f"303 {page}"
+    assert site.ask(f"{curl} -b /root/cookies {page}health") == "200"
+    assert site.ask(f"{curl} {page}static/style.css") == "200"
+    shown = site.ask(f"curl -s --fail --cacert {CA} -b /root/cookies {page}")
+    for field in ("pv_power_w", "grid_power_w", "home_power_w"):
+        assert re.search(f'data-field="{field}" data-value="-?[0-9.]+"', shown), field
+    assert site.ask(f"{curl} -b /root/cookies https://{HOST}/v1/devices") == "401"
 
 
 def test_a_meter_is_paired_and_goes_again(site):

@@ -9,7 +9,6 @@ import pytest
 from tests.systemd.booted.installation import (
     AGENT,
     CA,
-    CHECKOUT,
     HOST,
     METER,
     NOTHING,
@@ -41,18 +40,6 @@ def test_plain_http_is_refused_not_redirected(site):
     ask = f"curl -s -o /dev/null -w '%{{http_code}} %{{redirect_url}}' http://{HOST}"
     assert site.ask(f"{ask}/v1/realtime") == "403"
     assert site.ask(f"{ask}/") == f"308 https://{HOST}/"
-
-
-def test_a_reader_logs_in_to_the_page(site):
-    command = f"cd {CHECKOUT} && umask 077 && systemd/install-api --add-reader roof"
-    site.ask(f"{command} >/root/reader.token")
-    curl = f"curl -s --cacert {CA} -o /dev/null -w '%{{http_code}} %{{redirect_url}}'"
-    page = f"https://{HOST}/ui/"
-    assert site.ask(f"{curl} -H 'Accept: text/html' https://{HOST}/") == f"303 {page}"
-    form = f"{curl} -c /root/cookies --data-urlencode token@/root/reader.token {page}login"
-    assert site.ask(form) == f"303 {page}"
-    assert site.ask(f"{curl} -b /root/cookies {page}health") == "200"
-    assert site.ask(f"{curl} -b /root/cookies https://{HOST}/v1/devices") == "401"
 
 
 def test_answers_ask_for_https_ever_after(site):
