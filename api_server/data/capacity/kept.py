@@ -47,6 +47,12 @@ UPDATE p1_kept_peaks SET official_w = %s, official_ts = %s, register_kwh = %s, r
     sampled_w = %s, sampled_ts = %s, quarters = %s, depends_until = %s
 WHERE device_id = %s AND month_start = %s AND month_end = %s
 """
+_FORGET = """
+DELETE FROM p1_kept_peaks WHERE depends_until >= %s AND EXISTS (
+    SELECT FROM p1_samples
+    WHERE p1_samples.device_id = p1_kept_peaks.device_id AND ts < month_end
+)
+"""
 
 
 def read(cursor: Any, device_id: str, start: datetime, end: datetime) -> dict[Bounds, Peaks]:
@@ -95,9 +101,12 @@ def keep(connection: Connection, zone: ZoneInfo) -> None:
 
 
 def forget(connection: Connection, since: datetime) -> None:
-    """Keep nothing that samples from a time on can change; the next run makes it anew."""
+    """Keep nothing that samples from a time on can change; the next run makes it anew.
+
+    A month whose samples are gone stays: its last readings are looked at one by one.
+    """
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM p1_kept_peaks WHERE depends_until >= %s", (since,))
+        cursor.execute(_FORGET, (since,))
 
 
 def _keep_device(cursor: Any, zone: ZoneInfo, ends: float, device_id: str) -> None:
