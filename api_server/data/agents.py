@@ -47,23 +47,27 @@ class Agents:
 
     def __init__(self, store: Store, cache: Cache):
         self._store, self._cache = store, cache
-        # When this process last wrote the report of a device, and the peaks as they came.
-        self._written: dict[str, tuple[datetime, Any]] = {}
+        # When this process last wrote the report of a device, the peaks as they came, and those
+        # that it could not write.
+        self._written: dict[str, tuple[datetime, Any, Peaks]] = {}
 
     def write(self, device_id: str, report: Any, now: datetime, cached: bool) -> None:
         """Write a `checked` report into the table if that is due, or if it is not `cached`;
         never raises."""
-        last, known = self._written.get(device_id, (None, None))
+        last, known, peaks = self._written.get(device_id, (None, None, {}))
         told = known if report.peaks is UNSET else report.peaks
         if cached and last and now - last < WRITE_EVERY and told == known:
             return
-        self._written[device_id], peaks = (now, told), _peaks(told, now)
+        if report.peaks is not UNSET:
+            peaks = peaks | _peaks(told, now)
+        self._written[device_id] = now, told, peaks
         text = _json(_without_peaks(report))
         # The samples are stored already: trouble with their agent's report must not undo that.
         with suppress(DatabaseUnavailable):
             self._store.run(
                 lambda cursor: _write(cursor, device_id, text, peaks, now, not cached), WRITE_S
             )
+            self._written[device_id] = now, told, {}
 
     def read(self, device_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The last report of each of the devices that has one, as it is answered."""

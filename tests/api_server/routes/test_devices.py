@@ -1,6 +1,7 @@
 """What the server knows of devices: newest samples, sites, and the reports of their agents."""
 
 import json
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -267,6 +268,21 @@ def test_without_redis_the_last_report_is_told_by_every_process(server):
     other.post("a", [], agent=REPORT)
     alone.post("a", [], agent={**REPORT, "spool_count": 99})
     assert other.agent("roof") == {**REPORT, "spool_count": 99, "peaks": peaks}
+
+
+def test_peaks_are_the_last_that_were_told_to_any_process(server):
+    """A report without them changes nothing, whatever its process was told before."""
+    alone, other = (Server({**server.environ, "REDIS_URL": "redis://127.0.0.1:1"}) for _ in "12")
+    old, new = ([{"month": month(1), "w": watts, "ts": None}] for watts in (3000, 4000))
+    alone.post("a", [], agent={"peaks": old})
+    other.post("a", [], agent={"peaks": new})
+    alone.post("a", [], agent={"spool_count": 1})
+    assert server.agent("roof")["peaks"] == new
+    with closing(psycopg2.connect(server.environ["DATABASE_URL"])) as blocker:
+        blocker.cursor().execute("LOCK TABLE agents")
+        alone.post("a", [], agent={"peaks": old})
+    alone.post("a", [], agent={"spool_count": 2})  # also what could not be written at once
+    assert server.agent("roof")["peaks"] == old
 
 
 def test_a_table_that_can_not_be_written_costs_no_sample(server):
