@@ -28,19 +28,23 @@ _WHERE = """FROM {kind}_samples AS sample
     WHERE device_id = %(device)s AND ts >= %(start)s AND ts < %(end)s"""
 # By the time itself: what is called ts in the output is a text, of which all would be sorted first.
 _ROWS = "SELECT {columns} {where} ORDER BY sample.ts"
+# Not COPY's own CSV, which looks for quotes in every value. No value holds what the plain format
+# would escape, and the device, which all rows share, is left to the program that copies.
 _COPY = {
-    "csv": f"COPY ({_ROWS}) TO STDOUT WITH (FORMAT csv, HEADER)",
+    "csv": f"COPY ({_ROWS}) TO STDOUT WITH (DELIMITER ',', NULL '')",
     "ndjson": f"COPY (SELECT row_to_json(one) FROM ({_ROWS}) AS one) TO STDOUT",  # noqa: S608
 }
 # As realtime prints them: UTC, and a fraction of six digits if it is not zero.
 _TIME = """CASE WHEN {name} = date_bin('1 second', {name}, '2000-01-01Z') THEN {whole}
-    ELSE to_char({name}, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') END AS {name}"""
-# In CSV a whole second comes as PostgreSQL prints it, `2026-01-01 00:00:05+00`, since to_char takes
-# a fifth of all time. No other value has a plus before two zeros, and spaces are only in texts, of
-# digits, dots and spaces: there they come as slashes.
-_WHOLE = {"csv": "{name}::text", "ndjson": """to_char({name}, 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""}
-_TEXT = {"csv": "translate({name}, ' ', '/') AS {name}", "ndjson": "{name}"}
-_AS_REALTIME = bytes.maketrans(b" /", b"T ")
+    ELSE to_char({utc}, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') END AS {name}"""
+_UTC = "({name} AT TIME ZONE INTERVAL '0')"  # adds a number, where 'UTC' would be looked up
+# In CSV a whole second comes as `2026-01-01 00:00:05Z`, since to_char takes a fifth of all time.
+_WHOLE = {"csv": "{utc}::text || 'Z'", "ndjson": """to_char({utc}, 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""}
+# Texts are of digits, dots and spaces; their spaces come as slashes. Without quotes it were null.
+_TEXT = {
+    "csv": """CASE {name} WHEN '' THEN '""' ELSE translate({name}, ' ', '/') END AS {name}""",
+    "ndjson": "{name}",
+}
 
 
 class TooMany(Exception):
@@ -56,14 +60,17 @@ class Export:
     def __init__(
         self, url: str, kind: Kind, device_id: str, start: datetime, end: datetime, format_: str
     ):
-        self._format = format_
         where = _WHERE.format(kind=kind.name)
-        fields = (Field("ts", "time"), *kind.fields)
-        columns = ", ".join(["device_id", *(_column(field, format_) for field in fields)])
+        columns = [_column(field, format_) for field in (Field("ts", "time"), *kind.fields)]
+        csv = format_ == "csv"
+        if not csv:
+            columns.insert(0, "device_id")
         asked = {
             "url": url,
             "count": f"SELECT count(*) {where}",
-            "copy": _COPY[format_].format(columns=columns, where=where),
+            "copy": _COPY[format_].format(columns=", ".join(columns), where=where),
+            "header": ",".join(kind.columns) if csv else "",
+            "start": f"{device_id}," if csv else "",
             "values": {"device": device_id, "start": start.isoformat(), "end": end.isoformat()},
         }
         # By its file, since it needs nothing of the API, whose modules would fill its memory.
@@ -89,7 +96,7 @@ class Export:
             for piece in chain([b""], iter(lambda: self._read(PIECE_S), b"")):
                 lines, end, self._rest = (self._rest + piece).rpartition(b"\n")
                 if end:
-                    yield _finish(lines + end) if self._format == "csv" else lines + end
+                    yield lines + end
             if self._process.wait(timeout=PIECE_S):
                 raise _unavailable("the copy of the samples broke off")
         finally:
@@ -125,15 +132,11 @@ def _unavailable(text: str) -> DatabaseUnavailable:
     return DatabaseUnavailable(psycopg2.OperationalError(text), passing=False)
 
 
-def _finish(lines: bytes) -> bytes:
-    """Lines of CSV with their times as realtime prints them, ended as RFC 4180 wants."""
-    return lines.translate(_AS_REALTIME).replace(b"+00", b"Z").replace(b"\n", b"\r\n")
-
-
 def _column(field: Field, format_: str) -> str:
     name = field.name
     if field.type == "time":
-        return _TIME.format(name=name, whole=_WHOLE[format_].format(name=name))
+        utc = _UTC.format(name=name)
+        return _TIME.format(name=name, utc=utc, whole=_WHOLE[format_].format(utc=utc))
     if field.type == "text":
         return _TEXT[format_].format(name=name)
     if name.endswith("_kwh"):

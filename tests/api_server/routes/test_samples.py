@@ -213,7 +213,11 @@ def test_two_at_a_time_and_a_third_waits_for_its_turn(long: Api) -> None:
     while (answer := client.get(LONG)).status == 503 and time.monotonic() < deadline:
         time.sleep(0.2)
     assert answer.status == 200
-    assert len(read(answer)) == int(answer.headers["Row-Count"]) == ROWS + 1
+    rows = read(answer)
+    assert len(rows) == int(answer.headers["Row-Count"]) == ROWS + 1
+    assert {(len(row), row["device_id"], row["ts"][10], row["ts"][-1]) for row in rows} == {
+        (len(KINDS["sungrow"].columns), "roof", "T", "Z")
+    }
     readers.pop().close()
 
 
