@@ -4,12 +4,14 @@ The database itself is asked, with nothing that is denied to its ordinary owner.
 """
 
 import re
+from typing import Any
 
 import psycopg2
 from psycopg2 import errorcodes, sql
 from psycopg2.extensions import connection as Connection
 
 from api_server.migrations import citus
+from edge_agent.shared.samples import KINDS
 
 MINIMUM = (2, 18, 1)  # before it an insert with ON CONFLICT into compressed chunks can lose rows
 
@@ -49,6 +51,16 @@ _PROBE = """
     SELECT create_hypertable('sunspool_probe', 'ts');
     CREATE MATERIALIZED VIEW sunspool_probe_hourly WITH (timescaledb.continuous) AS
     SELECT time_bucket('1 hour', ts) AS bucket FROM sunspool_probe GROUP BY 1 WITH NO DATA;
+"""
+_DROPPED = """
+    SELECT EXISTS (
+        SELECT FROM (
+            SELECT device_id, min(bucket) AS bucket FROM {kind}_kept_quarter_hourly GROUP BY 1
+        ) AS kept WHERE NOT EXISTS (
+            SELECT FROM {kind}_samples
+            WHERE device_id = kept.device_id AND ts < bucket + interval '15 minutes'
+        )
+    )
 """
 _RETENTION = """
     SELECT hypertable_name FROM timescaledb_information.jobs
@@ -193,6 +205,8 @@ def _continuous_aggregates_lack(conn: Connection) -> str | None:
             cursor.execute("SELECT FROM timescaledb_information.continuous_aggregates LIMIT 1")
             if cursor.rowcount:
                 return None
+        if _samples_were_dropped(cursor):
+            return "samples were dropped here, whose rollups only the kept tables have"
         cursor.execute("SAVEPOINT probe")
         try:
             cursor.execute(_PROBE)
@@ -203,3 +217,15 @@ def _continuous_aggregates_lack(conn: Connection) -> str | None:
         finally:
             cursor.execute("ROLLBACK TO SAVEPOINT probe")
     return None
+
+
+def _samples_were_dropped(cursor: Any) -> bool:
+    """Whether more is kept than could be made of the samples that there are."""
+    cursor.execute("SELECT to_regclass('p1_kept_quarter_hourly') IS NOT NULL")
+    if not cursor.fetchone()[0]:
+        return False
+    for kind in KINDS:
+        cursor.execute(_DROPPED.format(kind=kind))
+        if cursor.fetchone()[0]:
+            return True
+    return False

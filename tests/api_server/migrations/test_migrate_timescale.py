@@ -125,6 +125,33 @@ def test_a_database_that_gains_timescaledb(timescale: Postgres, server_folder: P
     assert told[1:] == told[:1] * 3
 
 
+def test_a_database_whose_samples_were_dropped_keeps_its_rollups(
+    timescale: Postgres, server_folder: Path
+) -> None:
+    """Continuous aggregates could not be filled with what they said."""
+    assert timescale.timescaledb  # or the test is skipped
+    told = []
+    for edition in (None, "community"):
+        with Postgres(server_folder, edition) as server:
+            if edition is None:
+                url = server.create_database("shrunk")
+                run(url)
+                for kind in ("sungrow", "p1"):
+                    start = datetime(2025, 10, 20, tzinfo=UTC)
+                    history.insert(url, kind, history.make(kind, "device", start, 3, seed=7))
+                refresh(url, KEEP_SAMPLES_DAYS="40")
+                assert ask(url, "SELECT count(*) FROM p1_samples") == [(0,)]
+            url = server.url("shrunk")
+            done = run(url)
+            assert done.returncode == 0, done.stderr
+            told.append(contents(url))
+            refresh(url, KEEP_SAMPLES_DAYS="40")
+            told.append(contents(url))
+    assert told[0]["sungrow_daily"]
+    assert told[1:] == told[:1] * 3
+    assert "skipped 0017_continuous_aggregates.sql: samples were dropped here" in done.stdout
+
+
 def test_an_extension_in_a_schema_of_its_own(timescale: Postgres) -> None:
     """A superuser may have put it there, and the owner may have no right to make one."""
     url = timescale.create_database()
