@@ -1,6 +1,7 @@
 """What processes cost: processor time of a whole tree of them, and memory."""
 
 import os
+import time
 from pathlib import Path
 
 from tests.support.servers.process import children
@@ -16,9 +17,11 @@ def tree_s(pid: int) -> float:
 def _own_s(pid: int) -> float:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # Its own by the clock that Linux keeps of it, to the nanosecond; a tick is 10 ms.
+        own_s = time.clock_gettime(~pid << 3 | 2)
     except OSError:
         return 0  # it ends just now, and its parent counts it
-    return sum(map(int, fields[11:15])) / TICKS_A_SECOND
+    return own_s + sum(map(int, fields[13:15])) / TICKS_A_SECOND
 
 
 def resident_mb(pid: int) -> float:
