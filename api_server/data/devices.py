@@ -8,7 +8,7 @@ from api_server.data import samples
 from api_server.data.agents import Agents
 from api_server.data.database import Store
 from api_server.devices import Device, Site
-from edge_agent.shared.samples import KINDS, format_time
+from edge_agent.shared.samples import format_time
 
 
 def answer(
@@ -23,12 +23,7 @@ def answer(
     devices = sorted(devices, key=lambda device: device.device_id)
     site_of = {device_id: site.name for site in sites.values() for device_id in site.device_ids}
     reports = agents.read(device.device_id for device in devices)
-    newest: dict[str, datetime] = {}
-    for kind in KINDS.values():
-        device_ids = [device.device_id for device in devices if device.kind == kind.name]
-        if device_ids:
-            found = samples.newest_of(store, kind, device_ids, (), now)
-            newest |= {device_id: row["ts"] for device_id, row in found.items()}
+    newest = samples.newest_times(store, devices, now)
     return {
         "devices": [
             {

@@ -8,6 +8,7 @@ import msgspec
 
 from api_server.data.database import Store
 from api_server.data.postgres import committed
+from api_server.devices import Device
 from edge_agent.shared.samples import KINDS, P1, Kind
 
 LOCK = 0x526F6C6C  # "Roll": shared by who stores samples of a device, alone for who moves its marks
@@ -84,6 +85,27 @@ def newest_of(
             cursor.execute(query, (array(missing), *span))
             for device_id, *values in cursor.fetchall():
                 found[device_id] = dict(zip(names, values, strict=True))
+        return found
+
+    return store.run(work)
+
+
+def newest_times(store: Store, devices: list[Device], now: datetime) -> dict[str, datetime]:
+    """When the newest sample of each device is from, of all kinds at once; by the same rule."""
+
+    def work(cursor: Any) -> dict[str, datetime]:
+        found: dict[str, datetime] = {}
+        for span in _spans(now):
+            missing: dict[str, list[str]] = {}
+            for device in devices:
+                if device.device_id not in found:
+                    missing.setdefault(device.kind, []).append(device.device_id)
+            if not missing:
+                break
+            queries = [_NEWEST_OF.format(names="ts", kind=kind) for kind in missing]
+            values = [value for ids in missing.values() for value in (array(ids), *span)]
+            cursor.execute(" UNION ALL ".join(queries), values)
+            found.update(cursor.fetchall())
         return found
 
     return store.run(work)
