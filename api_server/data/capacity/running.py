@@ -182,15 +182,18 @@ def _month_peak(
     if bounds[0] == start:
         return None
     key = f"peak:{device_id}"
-    kept = _recall(cache.recall(key), start)
+    text = cache.recall(key)
+    kept = _recall(text, start)
     if kept is not None:
         return kept[0]
-
+    # It is kept only if nobody has had it forgotten since before the database is asked.
+    claim = text or cache.claim(key)
     listed, official = Meter(store, cache, settings, device_id, start).month(first)
     closed = [one for one in listed if one.start < start]
     peak = quarters.peaks(official, closed, start).billed()
     told = (float(peak.watts), peak.source) if peak else None
-    cache.keep(key, json.dumps([start.isoformat(), told]), KEPT_S)
+    if claim:
+        cache.replace(key, claim, json.dumps([start.isoformat(), told]), KEPT_S)
     return told
 
 

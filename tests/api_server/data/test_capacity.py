@@ -1,8 +1,9 @@
 """The quarter that runs: every case that can make its figure wrong."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from api_server.config import Settings, load
 from api_server.data import capacity
 from api_server.data.cache import Cache
 from api_server.data.capacity.running import foresee, register_w
-from api_server.data.database import Store
+from api_server.data.database import ANSWER_S, HISTORY_S, Store
 from tests.support.history import insert
 from tests.support.servers import Redis, migrate
 
@@ -266,6 +267,25 @@ def test_without_it_the_register_gives_the_limit_and_late_samples_change_it(mete
     later = START + QUARTER + timedelta(seconds=5)
     meter.put(*steady(900, 905, 3000, 5))
     assert meter.now(later)["month_peak_w"] == pytest.approx(4000, abs=8)
+
+
+def test_a_peak_that_was_read_before_late_samples_came_is_not_remembered(meter):
+    class Slow(Store):
+        """After it has read the month, samples of the month come in."""
+
+        def run(self, work: Callable[[Any], Any], seconds: float = ANSWER_S) -> Any:
+            result = super().run(work, seconds)
+            if seconds == HISTORY_S:
+                meter.put(*steady(-1800, 60, 4000, start=before))
+                meter.cache.forget(meter.device_id, *capacity.outdated(meter.device_id, before, at))
+            return result
+
+    at, before = START + timedelta(seconds=101), START - timedelta(days=2)
+    meter.put(*steady(-2700, 100, 3000))
+    slow = Slow(meter.url)
+    told = capacity.now(slow, meter.cache, meter.settings, meter.device_id, at)
+    assert told["month_peak_w"] == pytest.approx(3000, abs=8)
+    assert meter.now(at)["month_peak_w"] == pytest.approx(4000, abs=8)
 
 
 def test_nonsense_in_redis_is_not_believed(meter):
