@@ -61,6 +61,9 @@ class Cache:
         self._ttl_s = ttl_s
         self._in_trouble = False
         self._resting_until = 0.0
+        # Keys that could not be dropped: they are, before Redis is asked for anything again.
+        self._owed: set[str] = set()
+        self._owing = threading.Lock()
 
     def get(self, device_id: str) -> bytes | None:
         """What is cached of a device: usually a sample as JSON."""
@@ -82,10 +85,15 @@ class Cache:
         """Drop what is cached of a device, and more keys: it has newer samples; keep a value with
         the same request. Whether Redis did."""
         own = [self._own + key for key in (quarter_key(device_id), *more)]
-        commands = [("DEL", _key(device_id), *own)]
+        keys = [_key(device_id), *own]
+        commands = [("DEL", *keys)]
         if kept:
             commands.append(self._set(*kept))
-        return self._ask(lambda server: _call(server, *commands)) is not None
+        done = self._ask(lambda server: _call(server, *commands)) is not None
+        if not done:
+            with self._owing:
+                self._owed.update(keys)
+        return done
 
     def recall(self, key: str) -> bytes | None:
         """What was kept under a key."""
@@ -132,18 +140,22 @@ class Cache:
         """`ok`, `down`, or `read-only` for a Redis that answers and refuses to keep anything
         (full, or a replica); it is asked even while it rests."""
         self._resting_until = 0.0
-        if not self._ask(redis.Redis.ping):
+        if not self._ask(redis.Redis.ping, settle=False):
             return "down"
-        return "ok" if self._ask(lambda server: server.set(HEALTH, 1)) else "read-only"
+        written = self._ask(lambda server: server.set(HEALTH, 1), settle=False)
+        return "ok" if written else "read-only"
 
-    def _ask(self, question: Callable[[redis.Redis], Any]) -> Any:
+    def _ask(self, question: Callable[[redis.Redis], Any], settle: bool = True) -> Any:
         now = time.monotonic()
         if now < self._resting_until:
             return None
         if self._in_trouble:
             self._resting_until = now + REST_S  # one thread tries; the others do not wait with it
         try:
-            answer = question(self._server())
+            server = self._server()
+            if self._owed and settle:
+                self._settle(server)
+            answer = question(server)
         except TROUBLE as error:
             self._resting_until = time.monotonic() + REST_S
             if not self._in_trouble:
@@ -154,6 +166,13 @@ class Cache:
             logs.event(log, logging.INFO, "cache_healed", "Redis answers again")
         self._in_trouble, self._resting_until = False, 0.0
         return answer
+
+    def _settle(self, server: redis.Redis) -> None:
+        """Drop what could not be dropped before."""
+        with self._owing:
+            if self._owed:
+                server.delete(*self._owed)
+                self._owed.clear()
 
     def _server(self) -> redis.Redis:
         """This thread's own connection: a shared pool takes a tenth of a request's time."""

@@ -73,13 +73,18 @@ def _means(
 ) -> Means:
     key, closed_until = f"curve:{device_id}", max(_open(now), start)
     text = cache.recall(key)
-    until, means = _recall(text, start)
+    at, until, means = _recall(text, start, now)
     # It is kept only if nobody has had it forgotten since before the database is asked.
     claim = (text or cache.claim(key)) if until < closed_until else None
     means |= store.run(lambda cursor: _read(cursor, kind, device_id, until, now + PERIOD))
     if claim:
         closed = {second: one for second, one in means.items() if second < closed_until.timestamp()}
-        kept = {"start": start.timestamp(), "until": closed_until.timestamp(), "means": closed}
+        times = {
+            "at": at.timestamp(),
+            "start": start.timestamp(),
+            "until": closed_until.timestamp(),
+        }
+        kept = {**times, "means": closed}
         cache.replace(key, claim, json.dumps(kept), KEPT_S)
     return means
 
@@ -90,16 +95,21 @@ def _read(cursor: Any, kind: Kind, device_id: str, since: datetime, until: datet
     return {row[0]: list(row[1:]) for row in cursor.fetchall()}
 
 
-def _recall(text: bytes | None, start: datetime) -> tuple[datetime, Means]:
-    """Until when the periods of the day are kept, and their means; of no other day."""
+def _recall(text: bytes | None, start: datetime, now: datetime) -> tuple[datetime, datetime, Means]:
+    """Since when and until when the periods of the day are kept, and their means; of no other day.
+
+    However often they go on, they are read anew in the end: a Redis may have come back with what
+    it was told to forget.
+    """
     try:
         kept = json.loads(text or "")
-        if kept["start"] == start.timestamp():
+        at = datetime.fromtimestamp(kept["at"], UTC)
+        if kept["start"] == start.timestamp() and abs(now - at) < timedelta(seconds=KEPT_S):
             means = {int(second): list(values) for second, values in kept["means"].items()}
-            return datetime.fromtimestamp(kept["until"], UTC), means
+            return at, datetime.fromtimestamp(kept["until"], UTC), means
     except (ValueError, TypeError, LookupError, AttributeError):
         pass
-    return start, {}
+    return now, start, {}
 
 
 def _join(second: int, meter: Means, inverters: list[Means]) -> dict[str, Any]:

@@ -85,6 +85,22 @@ def test_an_answer_that_was_read_before_newer_samples_came_is_not_kept(server, d
     assert direct.get(KEY) == quick.encode()
 
 
+def test_what_could_not_be_forgotten_is_before_anything_is_asked_again(server, direct):
+    cache = Cache(server.url, 7, "one")
+    assert cache.keep("curve:roof", "old", 60)
+    cache.fill("roof", cache.lease("roof"), SAMPLE)
+    server.pause()
+    assert cache.get("roof") is None  # and now it rests
+    server.resume()
+    assert not cache.forget("roof", "curve:roof")
+    assert (direct.get("one:curve:roof"), direct.get(KEY)) == (b"old", SAMPLE)
+    assert cache.state() == "ok"  # it does not rest any more
+    assert cache.recall("curve:roof") is None
+    assert direct.get(KEY) is None
+    assert cache.keep("curve:roof", "new", 60)
+    assert cache.recall("curve:roof") == b"new"
+
+
 def ingest(app: Flask, seconds_ago: float, power: float) -> None:
     """One sample, by its age."""
     ts = format_time(datetime.now(UTC) - timedelta(seconds=seconds_ago))

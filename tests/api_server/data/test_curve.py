@@ -120,6 +120,15 @@ def test_a_period_closes_when_its_time_has_come(store, cache, migrated):
     assert read(store, cache, NOW + 20 * MINUTE) == later
 
 
+def test_every_hour_all_periods_are_read_again(store, cache, migrated):
+    """Whatever a Redis comes back with is not shown for the rest of the day."""
+    history.insert(migrated, "p1", [meter(n, 0) for n in range(122)])
+    read(store, cache)
+    history.insert(migrated, "p1", [meter(1.5, 600)])
+    hour = [read(store, cache, NOW + minute * MINUTE)[0] for minute in (0, 30, 59, 60)]
+    assert [one["grid_power_w"] for one in hour] == [0, 0, 0, 100]
+
+
 def test_another_day_begins_anew(store, cache, migrated):
     history.insert(migrated, "p1", [meter(n, 0) for n in range(122)])
     read(store, cache)
