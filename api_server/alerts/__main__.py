@@ -16,6 +16,7 @@ from api_server.alerts.rules import Limits
 from api_server.alerts.sending import Channel, Sender
 from api_server.alerts.texts import Texts
 from api_server.config import Settings
+from api_server.data import alerts
 from api_server.data.agents import Agents
 from api_server.data.cache import Cache
 from api_server.data.database import DatabaseUnavailable, Store
@@ -99,7 +100,7 @@ def _test(settings: Settings, channels: list[Channel]) -> int:
 
 
 def _once(store: Store, look: Look, channels: list[Channel]) -> int:
-    if not store.run(loop.take_lock):
+    if not store.run(alerts.take_lock):
         logs.event(log, logging.ERROR, "busy", "another process looks at the devices already")
         return Exit.BUSY
     for text in look.run(datetime.now(UTC), judge_silence=True):

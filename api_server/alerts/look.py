@@ -64,8 +64,10 @@ class Look:
                     counters[facts.device_id] = counts
         messages = list(self._tell(turns, now))
         changes += [change for change, _ in messages]
-        if changes or counters:
-            self._store.transaction(lambda cursor: alerts.write(cursor, changes, counters))
+        if (changes or counters) and not self._store.transaction(
+            lambda cursor: alerts.write(cursor, changes, counters)
+        ):
+            return []
         return list(dict.fromkeys(text for _, text in messages))
 
     def _judge(

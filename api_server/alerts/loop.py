@@ -6,18 +6,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from threading import Event
 from time import monotonic
-from typing import Any
 
 import requests
 
 from api_server.alerts.look import Look
 from api_server.alerts.sending import Channel, Sender
 from api_server.config import Settings
+from api_server.data import alerts
 from api_server.data.database import DatabaseUnavailable, Store
 from edge_agent.shared import logs
 from edge_agent.shared.loops import Loop, check
 
-LOCK = 7_395_021_468  # of the process that works
 STANDBY_S = 5.0  # how often a second process asks whether it is needed
 STEADY_S = 60.0  # how long the database must have been seen well before silence is judged
 HEARTBEAT_S = 60.0
@@ -46,7 +45,7 @@ class Watch:
         """One look, if it is ours to look; returns how long to wait."""
         began = self._now()
         try:
-            if not self._store.run(take_lock):
+            if not self._store.run(alerts.take_lock):
                 self._stand_by()
                 return STANDBY_S
             if not self.working:
@@ -72,13 +71,6 @@ class Watch:
     def _stand_by(self) -> None:
         self.working = False
         self.looked_at = self._steady_since = None
-
-
-def take_lock(cursor: Any) -> bool:
-    """Whether this session is the one that works, as long as it lasts."""
-    # Taken again by the same session it only counts up; with the session it goes.
-    cursor.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,))
-    return cursor.fetchone()[0]
 
 
 class Heartbeat:

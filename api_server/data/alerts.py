@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from edge_agent.shared.alarms import FAULT_STATES
 from edge_agent.shared.samples import format_time
 
+LOCK = 7_395_021_468  # of the process that works
 FAULT_LOOKBACK = timedelta(days=1)
 COUNTERS = ("set_aside_count", "dropped", "lost")
 KEPT = timedelta(days=30)  # a channel that took nothing for so long is not told what was then
@@ -100,8 +101,19 @@ def read_counters(cursor: Any, device_ids: list[str]) -> dict[str, dict[str, int
     return {row[0]: dict(zip(COUNTERS, row[1:], strict=True)) for row in cursor.fetchall()}
 
 
-def write(cursor: Any, changes: Iterable[Change], counters: dict[str, dict[str, int]]) -> None:
-    """Write what a look found; the caller is in a transaction."""
+def take_lock(cursor: Any) -> bool:
+    """Whether this session is the one that works, as long as it lasts."""
+    # Taken again by the same session it only counts up; with the session it goes.
+    cursor.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,))
+    return cursor.fetchone()[0]
+
+
+def write(cursor: Any, changes: Iterable[Change], counters: dict[str, dict[str, int]]) -> bool:
+    """Write what a look found; the caller is in a transaction. False: another process works now,
+    since the session that looked was lost, and nothing is written."""
+    cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (LOCK,))
+    if not cursor.fetchone()[0]:
+        return False
     for change in changes:
         key = (change.device_id, change.rule, change.since_ts)
         if change.forget:
@@ -125,6 +137,7 @@ def write(cursor: Any, changes: Iterable[Change], counters: dict[str, dict[str, 
             " lost = excluded.lost",
             (device_id, counts["set_aside_count"], counts["dropped"], counts["lost"]),
         )
+    return True
 
 
 def _put_alert(cursor: Any, key: tuple, columns: dict[str, Any]) -> None:

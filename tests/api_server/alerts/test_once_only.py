@@ -9,6 +9,7 @@ from api_server.alerts.__main__ import make_look
 from api_server.alerts.loop import Heartbeat
 from api_server.alerts.sending import Channel, Sender
 from api_server.config import load
+from api_server.data.alerts import take_lock
 from api_server.data.database import Store
 
 pytestmark = pytest.mark.slow
@@ -52,6 +53,18 @@ def test_of_two_processes_that_both_think_they_work_one_sends(settings, house, s
     first.tick()
     second.tick()
     assert len(sink.messages) == 1
+
+
+def test_who_lost_his_turn_while_he_looked_writes_nothing(settings, house):
+    """His session broke, another process works, and its look finds the same."""
+    house.roof(*range(0, 70, 5), alarms="13065.14")
+    first, second = (Store(settings["DATABASE_URL"]) for _ in "12")
+    assert second.run(take_lock)
+    now = datetime.now(UTC)
+    assert make_look(load(settings), first, []).run(now, judge_silence=False) == []
+    assert house.execute("SELECT count(*) FROM alerts") == [(0,)]
+    assert len(make_look(load(settings), second, []).run(now, judge_silence=False)) == 1
+    assert not first.run(take_lock)
 
 
 class Well:
