@@ -42,12 +42,13 @@ class Gatherer:
     agents: Agents
     settings: Settings
     _due: dict[str, datetime] = field(default_factory=dict)  # when an inverter is next judged
+    _judged: dict[str, datetime] = field(default_factory=dict)  # the same, by what is not written
     _missed: dict[str, datetime] = field(default_factory=dict)  # when a device could not be read
 
     def gather(self, now: datetime) -> Iterator[tuple[Facts, Known]]:
         """The facts of each device that can be read now, and its alerts that are not closed."""
         devices = sorted(set(self.settings.device_tokens.values()), key=lambda one: one.device_id)
-        left_s = LOOK_BACK_S
+        left_s, self._judged = LOOK_BACK_S, {}
         for first in range(0, len(devices), RANGE):
             for facts, known in self._read(self._near(devices[first : first + RANGE], now), now):
                 is_due = facts.kind == "sungrow" and now >= self._due.get(facts.device_id, now)
@@ -56,6 +57,10 @@ class Gatherer:
                     facts = self._with_yesterday(facts, now)
                     left_s -= monotonic() - began
                 yield facts, known
+
+    def settle(self) -> None:
+        """What was found is written: who was judged is not before its time comes again."""
+        self._due |= self._judged
 
     def _near(self, devices: list[Device], now: datetime) -> list[Device]:
         """Those that can be read: where they are on several nodes, one may be away."""
@@ -152,7 +157,7 @@ class Gatherer:
         today = now.astimezone(zone).date()
         try:
             facts = self._look_back(facts, today, now)
-            self._due[facts.device_id] = midnight(today + timedelta(days=1), zone)
+            self._judged[facts.device_id] = midnight(today + timedelta(days=1), zone)
         except DatabaseUnavailable as error:
             self._due[facts.device_id] = now + RETRY
             logs.event(log, logging.WARNING, "look_back_failed", str(error), device=facts.device_id)

@@ -68,6 +68,7 @@ class Look:
             lambda cursor: alerts.write(cursor, changes, counters)
         ):
             return []
+        self._gatherer.settle()
         return list(dict.fromkeys(text for _, text in messages))
 
     def _judge(

@@ -10,7 +10,7 @@ from api_server.alerts.loop import Heartbeat
 from api_server.alerts.sending import Channel, Sender
 from api_server.config import load
 from api_server.data.alerts import take_lock
-from api_server.data.database import Store
+from api_server.data.database import DatabaseUnavailable, Store
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +65,20 @@ def test_who_lost_his_turn_while_he_looked_writes_nothing(settings, house):
     assert house.execute("SELECT count(*) FROM alerts") == [(0,)]
     assert len(make_look(load(settings), second, []).run(now, judge_silence=False)) == 1
     assert not first.run(take_lock)
+
+
+def test_what_is_judged_once_a_day_is_again_if_it_could_not_be_written(settings, house):
+    house.roof(40 * 86_400, battery_soh_pct=100)
+    house.roof(5, battery_soh_pct=90)
+    look = make_look(load(settings), Store(settings["DATABASE_URL"]), [])
+    other = psycopg2.connect(settings["DATABASE_URL"])
+    other.cursor().execute("LOCK TABLE alerts IN SHARE ROW EXCLUSIVE MODE")
+    with pytest.raises(DatabaseUnavailable):
+        look.run(datetime.now(UTC), judge_silence=False)
+    other.close()
+    [text] = look.run(datetime.now(UTC), judge_silence=False)
+    assert "90" in text
+    assert look.run(datetime.now(UTC), judge_silence=False) == []
 
 
 class Well:
