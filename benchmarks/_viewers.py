@@ -61,7 +61,7 @@ def _row(pairs: list[tuple[Cycle, Cycle]], pages: int) -> Row:
     share = statistics.median(shares)
     alone_s = statistics.median(alone.cpu_s for alone, _ in pairs)
     medians = [
-        1000 * statistics.median(wait for pair in pairs for wait in pair[place].waits_s)
+        1000 * statistics.median(statistics.median(pair[place].waits_s) for pair in pairs)
         for place in (0, 1)
     ]
     note = (
