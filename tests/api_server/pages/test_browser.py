@@ -111,7 +111,7 @@ class TestLife:
         sample = {"device_id": METER, "ts": ts, "power_w": power, "import_power_w": power}
         assert Client(house.url, "meter-token", str(ca.file)).post(sample).status == 200
         shown = json.dumps(power)
-        wait_until(lambda: self.value(browser, "grid_power_w") == shown, 5, "the sample to show")
+        wait_until(lambda: self.value(browser, "grid_power_w") == shown, 20, "the sample to show")
         assert browser.run("return window.same")
 
     def test_a_failure_says_since_when_it_is_old(self, browser: Browser):
@@ -120,11 +120,11 @@ class TestLife:
         offline = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
         browser.send("Network.enable", {})
         browser.send("Network.emulateNetworkConditions", offline)
-        wait_until(lambda: browser.find("#old").is_displayed(), 5, "the notice")
+        wait_until(lambda: browser.find("#old").is_displayed(), 20, "the notice")
         assert browser.find("#old").text.startswith("Geen antwoord van de server sinds ")
         assert self.value(browser, "pv_power_w")
         browser.send("Network.emulateNetworkConditions", {**offline, "offline": False})
-        wait_until(lambda: not browser.find("#old").is_displayed(), 5, "the notice to go")
+        wait_until(lambda: not browser.find("#old").is_displayed(), 20, "the notice to go")
         browser.complaints()  # the browser's own about being offline
 
     def test_a_page_that_nobody_sees_asks_for_nothing(self, browser: Browser):
@@ -135,17 +135,17 @@ class TestLife:
         browser.run(hide, True)
         browser.requests()
         browser.run("window.ticks = 0; setInterval(() => window.ticks++, 1000)")
-        wait_until(lambda: browser.run("return window.ticks") > 10, 5, "a second")
+        wait_until(lambda: browser.run("return window.ticks") > 10, 20, "a second")
         assert browser.requests() == []
         browser.run(hide, False)
-        wait_until(lambda: any("/ui/live" in one for one in browser.requests()), 5, "a look")
+        wait_until(lambda: any("/ui/live" in one for one in browser.requests()), 20, "a look")
 
     def test_whoever_is_logged_out_meanwhile_sees_the_form(self, browser: Browser):
         browser.open("/ui/")
         cookie = browser.driver.get_cookie(COOKIE)
         browser.driver.delete_all_cookies()
         try:
-            wait_until(lambda: browser.driver.find_elements("id", "token"), 5, "the form")
+            wait_until(lambda: browser.driver.find_elements("id", "token"), 20, "the form")
             assert not browser.driver.find_elements("css selector", "[data-field]")
         finally:
             browser.driver.add_cookie(cookie)

@@ -57,7 +57,7 @@ class Viewed:
         self.see(part, browser)
         marker = f"done with {before}"
         self.postgres.execute(f"DO $$ BEGIN RAISE LOG '{marker}'; END $$")
-        wait_until(lambda: marker in self.postgres.log(), 5, "the log")
+        wait_until(lambda: marker in self.postgres.log(), 20, "the log")
         return self._logged() - before
 
     def _logged(self) -> int:
