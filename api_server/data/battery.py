@@ -47,15 +47,13 @@ def is_told(cursor: Any, device_id: str) -> bool:
 
 def has_told(store: Store, cache: Cache, device_id: str) -> bool:
     """The same, kept in Redis until the inverter tells it."""
-    key = _told_key(device_id)
-    text = cache.recall(key)
-    if text in _KEPT:
-        return _KEPT[text]
-    claim = text or cache.claim(key)
-    told: bool = store.run(lambda cursor: is_told(cursor, device_id))
-    if claim:
-        cache.replace(key, claim, "told" if told else "none", KEPT_S)
-    return told
+    return cache.remember(
+        _told_key(device_id),
+        _KEPT.get,
+        lambda: store.run(lambda cursor: is_told(cursor, device_id)),
+        lambda told: "told" if told else "none",
+        KEPT_S,
+    )
 
 
 def outdated(device_id: str, columns: dict[str, list[Any]]) -> list[str]:

@@ -65,12 +65,8 @@ class Cache:
         self._owed: set[str] = set()
         self._owing = threading.Lock()
 
-    def get(self, device_id: str) -> bytes | None:
-        """What is cached of a device: usually a sample as JSON."""
-        return self._ask(lambda server: server.get(_key(device_id)))
-
     def get_all(self, device_ids: list[str]) -> list[bytes | None]:
-        """What is cached of each of the devices."""
+        """What is cached of each of the devices: usually a sample as JSON."""
         return self._ask_all([_key(device_id) for device_id in device_ids])
 
     def lease(self, device_id: str) -> str | None:
@@ -106,6 +102,26 @@ class Cache:
 
     def _set(self, key: str, value: str | bytes, seconds: int) -> tuple:
         return "SET", self._own + key, value, "EX", seconds
+
+    def remember(
+        self,
+        key: str,
+        read: Callable[[bytes | None], Any],
+        ask: Callable[[], Any],
+        write: Callable[[Any], str | bytes],
+        seconds: int,
+    ) -> Any:
+        """What `read` makes of what was kept under a key; if that is None, what `ask` gives, kept
+        as `write` makes it, if nobody has had it forgotten since before it was asked for."""
+        text = self.recall(key)
+        known = read(text)
+        if known is not None:
+            return known
+        claim = text or self.claim(key)
+        found = ask()
+        if claim:
+            self.replace(key, claim, write(found), seconds)
+        return found
 
     def claim(self, key: str) -> str | None:
         """Ask for the right to fill an empty key; None if another has it."""

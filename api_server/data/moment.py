@@ -20,17 +20,14 @@ def read(cache: Cache, key: str, start: datetime, now: datetime, ask: Callable[[
 
     It belongs to a period that began at `start`; that of another one is not used.
     """
-    text = cache.recall(key)
-    kept = _recall(text, start, now)
-    if kept is not None:
-        return kept["value"]
-    # It is kept only if nobody has had it forgotten since before the database is asked.
-    claim = text or cache.claim(key)
-    value = ask()
-    if claim:
-        told = {"at": now.timestamp(), "start": start.timestamp(), "value": value}
-        cache.replace(key, claim, msgspec.json.encode(told), KEPT_S)
-    return value
+
+    def told() -> dict[str, Any]:
+        return {"at": now.timestamp(), "start": start.timestamp(), "value": ask()}
+
+    def read_kept(text: bytes | None) -> dict[str, Any] | None:
+        return _recall(text, start, now)
+
+    return cache.remember(key, read_kept, told, msgspec.json.encode, KEPT_S)["value"]
 
 
 def _recall(text: bytes | None, start: datetime, now: datetime) -> dict[str, Any] | None:

@@ -181,19 +181,19 @@ def _month_peak(
         return own_w, "official"
     if bounds[0] == start:
         return None
-    key = f"peak:{device_id}"
-    text = cache.recall(key)
-    kept = _recall(text, start)
-    if kept is not None:
-        return kept[0]
-    # It is kept only if nobody has had it forgotten since before the database is asked.
-    claim = text or cache.claim(key)
-    listed, official = Meter(store, cache, settings, device_id, start).month(first)
-    closed = [one for one in listed if one.start < start]
-    peak = quarters.peaks(official, closed, start).billed()
-    told = (float(peak.watts), peak.source) if peak else None
-    if claim:
-        cache.replace(key, claim, json.dumps([start.isoformat(), told]), KEPT_S)
+
+    def ask() -> tuple[tuple[float, str] | None]:
+        listed, official = Meter(store, cache, settings, device_id, start).month(first)
+        closed = [one for one in listed if one.start < start]
+        peak = quarters.peaks(official, closed, start).billed()
+        return ((float(peak.watts), peak.source) if peak else None,)
+
+    def write(told: tuple[tuple[float, str] | None]) -> str:
+        return json.dumps([start.isoformat(), *told])
+
+    [told] = cache.remember(
+        f"peak:{device_id}", lambda text: _recall(text, start), ask, write, KEPT_S
+    )
     return told
 
 

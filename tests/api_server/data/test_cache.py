@@ -47,9 +47,9 @@ def app(settings: dict[str, str], server: Redis) -> Flask:
 
 def test_a_sample_is_kept_for_its_time(server, direct):
     cache = Cache(server.url, 7)
-    assert cache.get("roof") is None
+    assert cache.get_all(["roof"])[0] is None
     cache.fill("roof", cache.lease("roof"), SAMPLE)
-    assert cache.get("roof") == direct.get(KEY) == SAMPLE
+    assert cache.get_all(["roof"])[0] == direct.get(KEY) == SAMPLE
     assert 0 < direct.ttl(KEY) <= 7
     cache.forget("roof")
     assert direct.get(KEY) is None
@@ -90,7 +90,7 @@ def test_what_could_not_be_forgotten_is_before_anything_is_asked_again(server, d
     assert cache.keep("curve:roof", "old", 60)
     cache.fill("roof", cache.lease("roof"), SAMPLE)
     server.pause()
-    assert cache.get("roof") is None  # and now it rests
+    assert cache.get_all(["roof"])[0] is None  # and now it rests
     server.resume()
     assert not cache.forget("roof", "curve:roof")
     assert (direct.get("one:curve:roof"), direct.get(KEY)) == (b"old", SAMPLE)
@@ -179,7 +179,7 @@ def test_a_redis_that_refuses_to_write_or_wants_a_password_changes_nothing(app, 
     direct.config_set("maxmemory", "0")
     direct.config_set("requirepass", "unknown")
     stranger = Cache(server.url, 5)
-    assert stranger.get("roof") is None
+    assert stranger.get_all(["roof"])[0] is None
     assert stranger.count("requests:x", 60) == 0
     assert stranger.state() == "down"
 
@@ -229,7 +229,7 @@ def test_a_frozen_redis_costs_a_tenth_of_a_second_and_then_nothing(server):
     try:
         start = time.monotonic()
         for _ in range(50):
-            assert cache.get("roof") is None
+            assert cache.get_all(["roof"])[0] is None
             cache.forget("roof")
             assert cache.count("requests:x", 60) == 0
         assert time.monotonic() - start < REST_S - 1  # a hundred and fifty timeouts would be 15 s
@@ -259,7 +259,7 @@ def test_a_redis_that_is_silent_is_asked_once(server):
 def test_one_connection_is_enough(server, direct):
     cache = Cache(f"{server.url}?max_connections=1", 7)
     cache.fill("roof", cache.lease("roof"), SAMPLE)
-    assert cache.get("roof") == SAMPLE
+    assert cache.get_all(["roof"])[0] == SAMPLE
     assert [cache.count("requests:x", 60) for _ in range(3)] == [1, 2, 3]
     assert 0 < direct.ttl("requests:x") <= 60
 
@@ -296,7 +296,7 @@ def test_a_server_that_is_no_redis_is_no_cache(garbage):
         threading.Thread(target=talk, daemon=True).start()
         cache = Cache(f"redis://127.0.0.1:{port}/0", 5)
         start = time.monotonic()
-        assert cache.get("roof") is None
+        assert cache.get_all(["roof"])[0] is None
         assert cache.state() == "down"
         assert cache.count("requests:x", 60) == 0
         assert cache.lease("roof") is None
