@@ -21,7 +21,7 @@ from edge_agent.shared.samples import KINDS, parse_time
 RANGE = 200  # devices at once
 LOOK_BACK_S = 0.05  # of a look, for judging inverters' yesterdays; at least one gets its turn
 LOOK_BACK_MOST_S = 20.0
-STEADY = timedelta(seconds=60)  # how long a device must have been read before its silence is judged
+STEADY = timedelta(seconds=60)  # so long what is read must have been there to judge a silence
 RETRY = timedelta(hours=1)  # after trouble with that
 LIKELY = 0.95  # of its limit; a quarter that comes to less at most needs no closer look
 FIELDS = {
@@ -42,13 +42,13 @@ class Gatherer:
     agents: Agents
     settings: Settings
     _due: dict[str, datetime] = field(default_factory=dict)  # when an inverter is next judged
-    _judged: dict[str, datetime] = field(default_factory=dict)  # the same, by what is not written
+    _due_once_written: dict[str, datetime] = field(default_factory=dict)
     _missed: dict[str, datetime] = field(default_factory=dict)  # when a device could not be read
 
     def gather(self, now: datetime) -> Iterator[tuple[Facts, Known]]:
         """The facts of each device that can be read now, and its alerts that are not closed."""
         devices = sorted(set(self.settings.device_tokens.values()), key=lambda one: one.device_id)
-        left_s, self._judged = LOOK_BACK_S, {}
+        left_s, self._due_once_written = LOOK_BACK_S, {}
         for first in range(0, len(devices), RANGE):
             for facts, known in self._read(self._near(devices[first : first + RANGE], now), now):
                 is_due = facts.kind == "sungrow" and now >= self._due.get(facts.device_id, now)
@@ -60,7 +60,7 @@ class Gatherer:
 
     def settle(self) -> None:
         """What was found is written: who was judged is not before its time comes again."""
-        self._due |= self._judged
+        self._due |= self._due_once_written
 
     def _near(self, devices: list[Device], now: datetime) -> list[Device]:
         """Those that can be read: where they are on several nodes, one may be away."""
@@ -157,7 +157,7 @@ class Gatherer:
         today = now.astimezone(zone).date()
         try:
             facts = self._look_back(facts, today, now)
-            self._judged[facts.device_id] = midnight(today + timedelta(days=1), zone)
+            self._due_once_written[facts.device_id] = midnight(today + timedelta(days=1), zone)
         except DatabaseUnavailable as error:
             self._due[facts.device_id] = now + RETRY
             logs.event(log, logging.WARNING, "look_back_failed", str(error), device=facts.device_id)

@@ -9,6 +9,7 @@ from time import monotonic
 
 import requests
 
+from api_server.alerts.facts import STEADY
 from api_server.alerts.look import Look
 from api_server.alerts.sending import Channel, Sender
 from api_server.config import Settings
@@ -18,7 +19,6 @@ from edge_agent.shared import logs
 from edge_agent.shared.loops import Loop, check
 
 STANDBY_S = 5.0  # how often a second process asks whether it is needed
-STEADY_S = 60.0  # how long the database must have been seen well before silence is judged
 HEARTBEAT_S = 60.0
 HEARTBEAT_TIMEOUT_S = 10.0
 SUPERVISE_S = 5.0
@@ -53,7 +53,7 @@ class Watch:
             self.working = True
             if self._steady_since is None:
                 self._steady_since = began
-            steady = began - self._steady_since >= STEADY_S
+            steady = began - self._steady_since >= STEADY.total_seconds()
             for text in self._look.run(datetime.now(UTC), judge_silence=steady):
                 logs.event(log, logging.INFO, "alert", text)
             self.looked_at = self._now()
