@@ -19,7 +19,7 @@ from msgspec import UNSET, Meta
 from api_server.data.cache import Cache, Kept
 from api_server.data.database import DatabaseUnavailable, Store
 from api_server.data.periods import EARLIEST_YEAR, LATEST_YEAR
-from api_server.data.samples import array
+from api_server.data.postgres import array
 from edge_agent.shared.samples import format_time, parse_time
 
 WRITE_EVERY = timedelta(minutes=1)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+import msgspec
 import psycopg2
 from psycopg2 import extensions
 
@@ -86,6 +87,20 @@ def committed(cursor: Any, statement: str, values: Any = None) -> tuple:
     if broken:
         raise NotCommitted(broken[0])
     return cursor.fetchone() if cursor.description else ()
+
+
+def array(values: list[Any]) -> str:
+    """Values as the text of PostgreSQL's array, of which JSON's differs by its brackets only.
+
+    Far faster to make and to read than a literal for each value.
+    """
+    text = msgspec.json.encode(values)
+    if b"e-" in text or b"-0.0" in text:
+        # Of what is too small for a real PostgreSQL takes only 0; and 0 has no sign.
+        tiny = [isinstance(value, float) and abs(value) < 1e-37 for value in values]
+        values = [0 if is_tiny else value for value, is_tiny in zip(values, tiny, strict=True)]
+        text = msgspec.json.encode(values)
+    return f"{{{text[1:-1].decode()}}}"
 
 
 def for_each(connection: Connection, devices: Iterable[tuple], work: Callable[..., None]) -> None:

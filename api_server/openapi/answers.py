@@ -23,7 +23,7 @@ from api_server.openapi.schemas import (
     text,
     time,
 )
-from edge_agent.shared.samples import KINDS, P1, SUNGROW, Kind
+from edge_agent.shared.samples import KINDS, P1, Kind
 
 _NAMED = {"service": choice("sunspool"), "version": text()}
 
@@ -213,4 +213,3 @@ ALERTS = obj(
         "Open ones first, then the newest that were closed.",
     ),
 )
-SAMPLES = {kind.name: sample(kind) for kind in (SUNGROW, P1)}
