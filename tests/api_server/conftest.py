@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis as RedisClient
 
 from tests.support.client import READERS, TOKENS, Client
 from tests.support.servers import ROOT, Api, Postgres, Redis, open_folder
@@ -12,7 +13,8 @@ from tests.support.servers import ROOT, Api, Postgres, Redis, open_folder
 
 @pytest.fixture
 def settings(migrated: str, redis: Redis) -> dict[str, str]:
-    """Settings of an API with two devices, an other one and a reader."""
+    """Settings of an API with two devices, an other one and a reader, on empty servers."""
+    RedisClient.from_url(redis.url).flushall()  # the newest samples are there by device alone
     return {
         "DATABASE_URL": migrated,
         "REDIS_URL": redis.url,
