@@ -20,6 +20,8 @@ TABLES = """
     CREATE TABLE IF NOT EXISTS schema_settings (name text PRIMARY KEY, value text NOT NULL);
 """
 ZONE = "site_timezone"
+# The file with which a new database begins, and none that is there already.
+FIRST = {0: "this database has tables of samples"}
 # What version 1.0.0 applied, whose files are gone: what comes after them builds on their tables.
 PAST = {  # name and checksum by version
     1: ("samples", "385de058aa8597f5e65ac6810097e04507823cfbb29556226c86e7f0f3e8f36c"),
@@ -106,7 +108,7 @@ def read(conn: Connection) -> Ledger:
         cursor.execute("SELECT version, name, checksum, applied_at FROM schema_migrations")
         applied = {version: tuple(rest) for version, *rest in cursor.fetchall()}
         cursor.execute("SELECT version, reason FROM schema_skipped")
-        skipped = dict(cursor.fetchall())
+        skipped = FIRST | dict(cursor.fetchall())
         cursor.execute("SELECT value FROM schema_settings WHERE name = %s", (ZONE,))
         row = cursor.fetchone()
     return Ledger(applied, skipped, row[0] if row else None)

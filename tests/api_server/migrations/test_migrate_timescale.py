@@ -110,7 +110,11 @@ def test_a_database_that_gains_timescaledb(timescale: Postgres, server_folder: P
             assert ask(role, "SELECT count(*) FROM p1_daily") > [(0,)]
             if edition == "community":
                 assert caggs(url) == ROLLUPS
-                change(url, "INSERT INTO p1_samples VALUES ('late', '2025-10-22T12:00Z', 5, 5)")
+                change(
+                    url,
+                    "INSERT INTO p1_samples (device_id, ts, power_w, import_power_w)"
+                    " VALUES ('late', '2025-10-22T12:00Z', 5, 5)",
+                )
                 refresh(url)
                 assert ask(url, "SELECT avg_power_w FROM p1_monthly WHERE device_id = 'late'") == [
                     (5.0,)

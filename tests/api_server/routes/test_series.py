@@ -300,7 +300,8 @@ def test_other_devices_do_not_count(house: House) -> None:
     before = house.series("meter", "frame=day&date=2026-06-01")
     with psycopg2.connect(house.url) as conn, conn.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO p1_samples SELECT 'neighbour', ts - n * interval '1 hour', 9, 9, n"
+            "INSERT INTO p1_samples (device_id, ts, power_w, import_power_w, energy_import_kwh)"
+            " SELECT 'neighbour', ts - n * interval '1 hour', 9, 9, n"
             " FROM p1_samples, generate_series(-3, 3) AS n"
         )
     conn.close()
