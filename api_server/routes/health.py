@@ -18,7 +18,7 @@ NAMED = {"service": "sunspool", "version": __version__}
 def root() -> dict[str, str] | Answer:
     """That this is Sunspool, whatever state it is in; a browser is sent to its pages."""
     # Named, not met by a pattern: curl accepts everything.
-    if any(name == "text/html" and quality > 0 for name, quality in request.accept_mimetypes):
+    if any(_is_html(name) and quality > 0 for name, quality in request.accept_mimetypes):
         return Answer(status=303, headers={"Location": "/ui/", "Vary": "Accept"})
     return {"status": "ok", **NAMED}
 
@@ -38,6 +38,11 @@ def health() -> tuple[dict[str, Any], int, dict[str, str]]:
         return _down(**{**parts, "schema": "unusable"}, detail=timescale.WRONG_LICENCE)
     status = "ok" if redis == "ok" else "degraded"
     return {"status": status, **NAMED, **parts}, 200, {}
+
+
+def _is_html(media_type: str) -> bool:
+    """Whatever its case, and with parameters or without."""
+    return media_type.partition(";")[0].strip().lower() == "text/html"
 
 
 def _down(**parts: str) -> tuple[dict[str, Any], int, dict[str, str]]:

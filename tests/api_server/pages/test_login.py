@@ -112,8 +112,9 @@ def test_the_cookie_reads_pages_and_nothing_else(browser):
 
 
 def test_a_browser_is_sent_to_the_pages_and_curl_is_not(browser):
-    answer = browser.get("/", Accept="text/html,application/xhtml+xml,*/*;q=0.8")
-    assert (answer.status, answer.headers["Location"], answer.text) == (303, "/ui/", "")
+    for accepts in ("text/html,application/xhtml+xml,*/*;q=0.8", "Text/HTML;charset=utf-8"):
+        answer = browser.get("/", Accept=accepts)
+        assert (answer.status, answer.headers["Location"], answer.text) == (303, "/ui/", "")
     for accepts in ("*/*", "application/json", "text/html;q=0"):
         assert browser.get("/", Accept=accepts).json["service"] == "sunspool"
     assert browser.get("/ui").headers["Location"] == "/ui/"
