@@ -154,10 +154,10 @@ def register_w(readings: Sequence[Reading], start: datetime) -> float | None:
     times = fold.line.times
     if not times or times[-1] != readings[-1][0]:
         return None
-    elapsed_s = (times[-1] - start).total_seconds()
-    if elapsed_s < 1 or not any(abs(ts - start) <= NEAR for ts in times):
+    elapsed_s, begun_kwh = (times[-1] - start).total_seconds(), fold.line.near(start, NEAR)
+    if elapsed_s < 1 or begun_kwh is None:
         return None
-    return (fold.line.energy(start, times[-1]) or 0.0) * 3_600_000 / elapsed_s
+    return (fold.line.kwh[-1] - begun_kwh) * 3_600_000 / elapsed_s
 
 
 def _month_peak(

@@ -56,6 +56,9 @@ class TestTheRegister:
             (10.2 - 10.04) * 3_600_000 / 110
         )
 
+    def test_the_first_seconds_are_not_rounded(self):
+        assert self.power((-1, 10.0), (2, 10.001)) == pytest.approx(1200, abs=0.01)
+
     @pytest.mark.parametrize(
         "readings",
         [
