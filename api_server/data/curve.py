@@ -51,9 +51,9 @@ def read(
 def _inverter(store: Store, cache: Cache, device_id: str, start: datetime, now: datetime) -> Means:
     """The means of an inverter; 0 W of a battery that it does not have."""
     means = _means(store, cache, SUNGROW, device_id, start, now)
-    unknown = means and all(battery is None for _, battery, _ in means.values())
+    unknown = means and all(told == [None, None] for _, *told in means.values())
     if unknown and not battery_of.has_told(store, cache, device_id):
-        return {second: [pv, 0.0, charge] for second, (pv, _, charge) in means.items()}
+        return {second: [pv, 0.0, None] for second, (pv, *_) in means.items()}
     return means
 
 

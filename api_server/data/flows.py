@@ -71,7 +71,7 @@ def _ask_for_battery(store: Store, device_id: str) -> bool:
 def _battery_power(inverter: Sample, has_battery: Callable[[str], bool]) -> float | None:
     """What flows into the battery of an inverter: nothing where it has none."""
     power = inverter.get("battery_power_w")
-    if power is not None or not inverter:
+    if power is not None or inverter.get("battery_soc_pct") is not None or not inverter:
         return power
     return None if has_battery(inverter["device_id"]) else 0.0
 

@@ -81,6 +81,8 @@ def test_a_house_without_a_battery_has_a_home(store, cache, migrated):
     history.insert(migrated, "sungrow", [roof(0, 400, None)])
     assert read(store, cache)[0]["home_power_w"] == 300
     assert read(store, cache)[0]["battery_power_w"] == 0
+    history.insert(migrated, "sungrow", [roof(121, 400, None, battery_soc_pct=40)])  # it has one
+    assert read(store, cache)[0]["battery_power_w"] is None
 
 
 def test_closed_periods_are_read_once(store, cache, migrated):

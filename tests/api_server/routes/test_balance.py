@@ -267,6 +267,16 @@ def test_an_inverter_without_a_battery(home: Home) -> None:
     assert told["battery_soc_pct"] == 50.0
 
 
+def test_a_battery_that_tells_its_charge_is_there(home: Home) -> None:
+    """So its power is unknown where it is not told, whatever it has told before."""
+    home.insert("meter", (ago(5), {"power_w": 7, "import_power_w": 7}))
+    home.insert("roof", (ago(5), PV_1000))
+    home.insert("shed", (ago(5), {"pv_power_w": 200.0, "battery_soc_pct": 70.0}))
+    told = flowing(home)
+    assert (told["battery_power_w"], told["home_power_w"]) == (None, None)
+    assert told["battery_soc_pct"] == 60.0
+
+
 def test_a_silent_device_makes_its_values_unknown(home: Home) -> None:
     """And what is computed of them; so does one that never sent."""
     assert home.ask("/v1/balance/now", site="home").status_code == 404
