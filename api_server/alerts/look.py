@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from api_server.alerts.facts import Gatherer
-from api_server.alerts.rules import RULES, Alert, Facts, Finding, Limits, Rule, next_step
+from api_server.alerts.rules import RULES, Alert, Facts, Finding, Limits, Rule, count, next_step
 from api_server.alerts.texts import Texts
 from api_server.data import alerts
 from api_server.data.alerts import Change
@@ -59,7 +59,7 @@ class Look:
                     continue
                 self._judge(rule, facts, known.get(rule.name), now, changes, turns)
             if facts.report is not None:
-                counts = {n: facts.report.get(n) or 0 for n in alerts.COUNTERS}
+                counts = count(facts, known.get("loss"))
                 if counts != facts.counted:
                     counters[facts.device_id] = counts
         messages = list(self._tell(turns, now))

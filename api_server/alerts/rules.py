@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from api_server.data.alerts import COUNTERS
 from edge_agent.shared.alarms import FAULT_STATES
 
 HOUR_S = 3600
@@ -136,10 +137,9 @@ def loss(facts: Facts, alert: Alert | None, limits: Limits, now: datetime) -> Fi
     report, counted = facts.report, facts.counted or {}
     if report is None:
         return None
-    names = ("set_aside_count", "dropped", "lost")
-    counts = {name: report.get(name) or 0 for name in names}
-    rose = [name for name in names if counts[name] > counted.get(name, 0)]
-    fell = [name for name in names if counts[name] < counted.get(name, 0)]
+    counts = {name: report.get(name) or 0 for name in COUNTERS}
+    rose = [name for name in COUNTERS if counts[name] > counted.get(name, 0)]
+    fell = [name for name in COUNTERS if counts[name] < counted.get(name, 0)]
     waiting = report.get("spool_count") or 0
     hour = HOUR_S / (report.get("poll_interval_s") or (5 if facts.kind == "sungrow" else 1))
     words = {"counts": counts, "rose": rose, "waiting": waiting, "hour": round(hour)}
@@ -154,6 +154,15 @@ def loss(facts: Facts, alert: Alert | None, limits: Limits, now: datetime) -> Fi
     ended = ended or now - alert.opened_ts >= LOSS_LASTS
     value = sum(counts.values()) if by == "counter" else waiting
     return Finding(not ended, ended, None, value, words | {"by": by}, alert.detail)
+
+
+def count(facts: Facts, alert: Alert | None) -> dict[str, int]:
+    """What an agent has counted as far as `loss` has judged it: what rises while its alert is about
+    the spool is told when that is over."""
+    counts = {name: facts.report.get(name) or 0 for name in COUNTERS}
+    if alert is None or alert.opened_ts is None or alert.detail.get("by") != "spool":
+        return counts
+    return {name: min(counts[name], (facts.counted or {}).get(name, 0)) for name in COUNTERS}
 
 
 def string(facts: Facts, alert: Alert | None, limits: Limits, now: datetime) -> Finding | None:

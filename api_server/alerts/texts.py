@@ -38,7 +38,7 @@ class Texts:
     def closed(self, rule: str, device_id: str, words: Mapping[str, Any]) -> str:
         """That it is over."""
         unknown = rule == "peak" and words["became_w"] is None
-        template = self._words.CLOSED["peak_unknown" if unknown else rule]
+        template = self._words.CLOSED["peak_unknown" if unknown else words.get("by", rule)]
         return template.format(device=device_id, **self._filled(rule, words))
 
     def still(self, text: str) -> str:

@@ -36,7 +36,8 @@ CLOSED = {
     " {limit_w} W.",
     "peak_unknown": "{device}: the quarter until {quarter_end} is over; what it became is not"
     " known, for its readings did not arrive. The limit was {limit_w} W.",
-    "loss": "{device}: its agent counts nothing new, {waiting} readings wait.",
+    "counter": "{device}: its agent counts nothing new, {waiting} readings wait.",
+    "spool": "{device}: {waiting} readings wait now.",
     "string": "{device}: all strings gave their usual share yesterday.",
     "battery": "{device}: the battery's state of health is {soh_pct} % again.",
 }

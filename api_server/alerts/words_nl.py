@@ -37,7 +37,8 @@ CLOSED = {
     "peak": "{device}: het kwartier tot {quarter_end} werd {became_w} W; de grens was {limit_w} W.",
     "peak_unknown": "{device}: het kwartier tot {quarter_end} is voorbij; wat het werd is niet"
     " bekend, want de metingen kwamen niet aan. De grens was {limit_w} W.",
-    "loss": "{device}: de agent telt niets nieuws, {waiting} metingen wachten.",
+    "counter": "{device}: de agent telt niets nieuws, {waiting} metingen wachten.",
+    "spool": "{device}: er wachten nu {waiting} metingen.",
     "string": "{device}: alle strings gaven gisteren hun gewone deel.",
     "battery": "{device}: de gezondheid van de batterij is weer {soh_pct} %.",
 }

@@ -76,7 +76,15 @@ def test_losses_of_an_agent(env, house, sink):
     house.report(set_aside_count=0, dropped=0, lost=0, spool_count=4000, poll_interval_s=1)
     look(env)
     assert "4000 readings" in sink.messages[2]
-    assert len(sink.messages) == 3
+    house.report(set_aside_count=0, dropped=7, lost=0, spool_count=4000, poll_interval_s=1)
+    look(env)
+    house.report(set_aside_count=0, dropped=7, lost=0, spool_count=20, poll_interval_s=1)
+    look(env)
+    look(env)
+    assert sink.messages[3] == "meter: 20 readings wait now."
+    assert "7 dropped" in sink.messages[4]
+    look(env)
+    assert len(sink.messages) == 5
 
 
 def test_a_month_peak_is_announced_and_said_what_it_became(env, house, sink):
