@@ -13,10 +13,10 @@ import ctypes
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from os.path import exists
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 from edge_agent import RELEASED
@@ -34,8 +34,7 @@ UNSYNCHRONIZED = 0x40  # STA_UNSYNC of adjtimex(2)
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ReadingTime:
+class ReadingTime(NamedTuple):
     """When a reading was taken; unless it is trusted only `boot_s` can be relied upon."""
 
     ts: datetime
@@ -121,7 +120,7 @@ class Clock:
         if self.newest and not self._disproves(self.newest, now):
             ts = max(ts, self.newest + TICK)
         self.newest = ts
-        return replace(now, ts=ts)
+        return now._replace(ts=ts)
 
     def read(self) -> ReadingTime:
         """Both clocks as they stand now; whether they can be trusted is logged when it changes."""
@@ -132,7 +131,7 @@ class Clock:
         elif self._doubt and not doubt:
             logs.event(log, logging.INFO, "clock_trusted", "the clock can be trusted again")
         self._doubt = doubt
-        return now if doubt is None else replace(now, trusted=False)
+        return now if doubt is None else now._replace(trusted=False)
 
     def _disproves(self, ts: datetime, now: ReadingTime) -> bool:
         """Whether a time lies ahead both of our clock and of the server's, which confirms ours."""
@@ -182,7 +181,7 @@ class Clock:
         return None
 
     def _difference(self) -> str | None:
-        ahead_s = self._server_ahead_s(self._both())
+        ahead_s = self._server_ahead_s(self._both()) if self._server_at_boot else None
         if ahead_s is None or abs(ahead_s) <= SERVER_DIFFERENCE_S:
             return None
         side = "behind" if ahead_s > 0 else "ahead of"

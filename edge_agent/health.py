@@ -54,7 +54,7 @@ class HealthFile:
             "spool_warning": self._left_behind.warning,
         }
         try:
-            with open(self._new, "wb") as new:
+            with open(self._new, "wb", buffering=0) as new:
                 new.write(json.dumps(health).encode() + b"\n")
             os.replace(self._new, self._path)
         except OSError as error:

@@ -81,7 +81,7 @@ class Poller:
         self._health = HealthFile(settings)
         self._now = now
         self._schedule = Schedule(settings.poll_interval_s, now())
-        self._last_poll: datetime | None = None
+        self._last_poll_ts: str | None = None
         self._logged: dict[str, float] = {}  # cause -> when
 
     def tick(self) -> float:
@@ -115,9 +115,9 @@ class Poller:
         troubles = (self.error, uploader.error, self._spool.trouble)
         errors = [error for error in troubles if error]
         return {
-            "source_ok": self._last_poll is not None and self.error is None,
-            "last_poll_ts": _shown(self._last_poll),
-            "last_upload_ts": _shown(uploader.last_upload),
+            "source_ok": self._last_poll_ts is not None and self.error is None,
+            "last_poll_ts": self._last_poll_ts,
+            "last_upload_ts": uploader.last_upload_ts,
             "spool_count": spool["pending"],
             "set_aside_count": spool["set_aside"],
             "oldest_ts": spool["oldest_ts"],
@@ -155,7 +155,7 @@ class Poller:
             logs.event(log, logging.INFO, "poll_recovered", "the device answers again")
         self.error = None
         self._logged.clear()
-        self._last_poll = datetime.now(UTC)
+        self._last_poll_ts = format_time(datetime.now(UTC))
         logs.event(log, logging.DEBUG, "poll_ok", msg, **fields)
 
     def _fail(self, cause: str) -> None:
@@ -174,10 +174,6 @@ class Poller:
             return
         msg = f"{count} set-aside samples are back in the queue"
         logs.event(log, logging.INFO, "set_aside_retried", msg, count=count)
-
-
-def _shown(time: datetime | None) -> str | None:
-    return format_time(time) if time else None
 
 
 def place_held(spool: Spool, clock: Clock) -> None:

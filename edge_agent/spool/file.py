@@ -187,7 +187,8 @@ class SpoolFile:
         """Write what memory collected, in one transaction."""
         with self.transaction():
             self.counters["dropped"] += changes.dropped
-            self.put_boots(changes.boots)
+            if changes.boots:
+                self.put_boots(changes.boots)
             self.saw(changes.newest_ts)
             for row, reason in changes.refused:
                 self.put_aside(row, reason)

@@ -200,7 +200,7 @@ class Spool:
         """The status without the readings that were set aside, which takes no time."""
         with self._mutex:
             self._flush()
-            if self._oldest_ts is None:
+            if self._oldest_ts is None and self._disk.counters["pending"]:
                 self._oldest_ts = self._ask(
                     None, lambda file: tables.oldest_ts(file.db, file.boots)
                 )

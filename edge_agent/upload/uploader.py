@@ -13,6 +13,7 @@ from typing import Any
 from edge_agent import config
 from edge_agent.http import Answer, Connection, NoAnswer
 from edge_agent.shared import logs
+from edge_agent.shared.samples import format_time
 from edge_agent.upload.outcomes import Action, Outcome, classify
 
 PATH = "/v1/ingest"
@@ -66,7 +67,7 @@ class Uploader:
     ):
         self.error: str | None = None  # what stands between the spool and the server now
         self.backoff_s = 0.0
-        self.last_upload: datetime | None = None
+        self.last_upload_ts: str | None = None
         self._settings = settings
         self._spool = spool
         self._report = report
@@ -147,8 +148,8 @@ class Uploader:
             headers["Content-Encoding"] = "gzip"
             body = gzip.compress(body, compresslevel=1, mtime=0)
         answer = self._server.request("POST", PATH, headers, body, within_s=self._exchange_s)
-        if answer.date:
-            self._on_server_time(answer.date)
+        if date := answer.date:
+            self._on_server_time(date)
         outcome = classify(self._without_token(answer), len(batch), gzipped)
         if outcome.action is Action.CONFIRM:
             self._reported_at = monotonic()
@@ -199,7 +200,7 @@ class Uploader:
         if not batch:
             return self._settings.upload_interval_s
         self._spool.ack([entry.id for entry in batch])
-        self.last_upload = datetime.now(UTC)
+        self.last_upload_ts = format_time(datetime.now(UTC))
         self._newest_taken = bool(newest and self._doubted)
         if not newest:
             self._doubted = frozenset()

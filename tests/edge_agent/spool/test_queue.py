@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -117,7 +116,7 @@ def test_everything_is_there_after_a_restart(path):
     entries = spool.peek(6)
     spool.ack([entries[0].id])
     spool.set_aside([(entries[1].id, "no")])
-    spool.place(replace(untrusted(99.0), trusted=True))
+    spool.place(untrusted(99.0)._replace(trusted=True))
     before = spool.status()
     spool.close()
     spool.close()

@@ -6,6 +6,7 @@ from time import monotonic
 import pytest
 
 from edge_agent.clock import ReadingTime
+from edge_agent.shared.samples import parse_time
 from edge_agent.upload import uploader
 from edge_agent.upload.uploader import Backoff
 from tests.simulators.ingest_server import ACCEPT, Reply
@@ -20,7 +21,7 @@ def test_a_backlog_is_drained_without_pause_then_the_interval_is_kept(site, serv
     assert one.uploader.tick() == 10
     assert len(server.requests) == 3  # no report: one went with the last batch
     assert (one.uploader.error, one.uploader.backoff_s) == (None, 0)
-    assert abs((datetime.now(UTC) - one.uploader.last_upload).total_seconds()) < 60
+    assert abs((datetime.now(UTC) - parse_time(one.uploader.last_upload_ts)).total_seconds()) < 60
 
 
 def test_the_request_is_what_the_contract_says(site, server):
@@ -157,12 +158,12 @@ def test_the_report_goes_with_every_batch_and_alone_when_there_is_none(site, ser
     monkeypatch.setattr(uploader, "REPORT_EVERY_S", 0)
     assert one.uploader.tick() == 10
     assert (one.sizes, server.requests[-1].agent) == ([10, 5, 0], one.report)
-    uploaded = one.uploader.last_upload
+    uploaded = one.uploader.last_upload_ts
     server.say(Reply(503))
     assert 0.5 <= one.uploader.tick() <= 1
     assert "503" in one.uploader.error
     assert one.uploader.tick() == 10
-    assert (one.uploader.error, one.uploader.last_upload) == (None, uploaded)
+    assert (one.uploader.error, one.uploader.last_upload_ts) == (None, uploaded)
 
 
 def test_month_peaks_are_told_once_and_again_only_when_they_were_read_again(site, server):
