@@ -27,14 +27,6 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then
     redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 end
 """
-# One more under a key that lives so many seconds from the first on.
-COUNT = """
-local count = redis.call('INCR', KEYS[1])
-if count == 1 then
-    redis.call('EXPIRE', KEYS[1], ARGV[1])
-end
-return count
-"""
 
 log = logging.getLogger(__name__)
 
@@ -77,14 +69,16 @@ class Cache:
         """Keep the latest sample of a device for a moment, unless a newer one has come since."""
         self._replace(_key(device_id), lease, sample, self._ttl_s)
 
-    def forget(self, device_id: str, *more: str, kept: Kept | None = None) -> bool:
-        """Drop what is cached of a device, and more keys: it has newer samples; keep a value with
-        the same request. Whether Redis did."""
-        own = [self._own + key for key in (quarter_key(device_id), *more)]
-        keys = [_key(device_id), *own]
-        commands = [("DEL", *keys)]
-        if kept:
-            commands.append(self._set(*kept))
+    def forget(self, outdated: dict[str, list[str]], kept: list[Kept]) -> bool:
+        """Drop what is cached of devices, and more keys of each: they have newer samples; keep
+        values with the same request. Whether Redis did."""
+        keys = []
+        for device_id, more in outdated.items():
+            own = [self._own + key for key in (quarter_key(device_id), *more)]
+            keys += [_key(device_id), *own]
+        commands = [self._set(*one) for one in kept]
+        if keys:
+            commands.append(("DEL", *keys))
         done = self._ask(lambda server: _call(server, *commands)) is not None
         if not done:
             with self._owing:
@@ -147,10 +141,15 @@ class Cache:
         unknown: list[bytes | None] = [None] * len(keys)
         return (self._ask(lambda server: server.mget(keys)) if keys else None) or unknown
 
-    def count(self, key: str, seconds: int) -> int:
-        """One more of something; how many there were. 0 when Redis can not say."""
-        command = ("EVAL", COUNT, 1, self._own + key, seconds)
-        return self._ask(lambda server: int(_call(server, command)[0])) or 0
+    def count(self, keys: list[str], seconds: int) -> list[int]:
+        """One more under each of the keys, which live so many seconds from the first on; how many
+        there were. 0 when Redis can not say."""
+        commands = []
+        for key in keys:  # what is there already stays, and so does its end
+            commands.append(("SET", self._own + key, 0, "EX", seconds, "NX"))
+            commands.append(("INCR", self._own + key))
+        counted = self._ask(lambda server: [int(n) for n in _call(server, *commands)[1::2]])
+        return counted or [0] * len(keys)
 
     def state(self) -> str:
         """`ok`, `down`, or `read-only` for a Redis that answers and refuses to keep anything

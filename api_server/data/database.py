@@ -35,6 +35,7 @@ class DatabaseUnavailable(Exception):
     def __init__(self, error: psycopg2.Error, passing: bool):
         super().__init__(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
         self.passing = passing  # worth a second try at once
+        self.refused = error.pgcode is not None  # the database itself said no
 
 
 class Store:
@@ -43,6 +44,7 @@ class Store:
     def __init__(self, url: str):
         self._url = url
         self._local = threading.local()
+        self.distributed = False  # as far as is known: devices are on several nodes
 
     @contextmanager
     def connection(self, seconds: float = ANSWER_S) -> Iterator[Connection]:

@@ -14,6 +14,9 @@ RECENT = (timedelta(days=1), timedelta(days=30))  # to look in few chunks first,
 
 OLD = timedelta(minutes=30)  # what is younger belongs to no month whose peaks are kept
 _STORE = "SELECT store_{kind}_samples(%s, %s, {arrays}, forget_since => %s)"
+_STORE_TOGETHER = """
+SELECT * FROM store_{kind}_samples_together(%s, %s, new_device_id => %s, {arrays})
+"""
 _NEWEST = """
 SELECT {names} FROM {table} WHERE device_id = %s AND ts > %s AND ts <= %s ORDER BY ts DESC LIMIT 1
 """
@@ -28,9 +31,46 @@ def insert(store: Store, kind: Kind, columns: dict[str, list[Any]]) -> int:
     columns = _by_time(columns)
     arrays = [array(columns[name]) for name in kind.columns[1:]]
     device_id, oldest = columns["device_id"][0], columns["ts"][0]
-    forget_since = oldest if kind is P1 and oldest < datetime.now(UTC) - OLD else None
-    statement, values = _sql(_STORE, kind.name), [LOCK, device_id, *arrays, forget_since]
+    values = [LOCK, device_id, *arrays, _forget_since(kind, oldest)]
+    statement = _sql(_STORE, kind.name)
     return store.run(lambda cursor: committed(cursor, statement, values)[0])
+
+
+def shares(store: Store, kind: Kind, columns: dict[str, list[Any]]) -> bool:
+    """Whether samples of one device can be stored together with those of others."""
+    return not _forget_since(kind, min(columns["ts"])) and not store.distributed
+
+
+def insert_together(
+    store: Store, batches: list[tuple[Kind, dict[str, list[Any]]]]
+) -> dict[str, int]:
+    """Store samples of several devices, one batch of each, and commit; how many of each are new.
+
+    A device that somebody has alone for now is left out.
+    """
+    queries, values = [], []
+    for kind in KINDS.values():
+        parts = sorted((b["device_id"][0], _by_time(b)) for one, b in batches if one is kind)
+        if parts:
+            queries.append(_sql(_STORE_TOGETHER, kind.name))
+            values += [LOCK, array([device_id for device_id, _ in parts])]
+            for name in kind.columns:
+                values.append(array([value for _, part in parts for value in part[name]]))
+    statement = " UNION ALL ".join(queries)
+
+    def work(cursor: Any) -> dict[str, int]:
+        cursor.execute(statement, values)
+        found = dict(cursor.fetchall())
+        if not found:
+            cursor.execute("SELECT to_regproc('run_alone') IS NOT NULL")
+            store.distributed = cursor.fetchone()[0]
+        return found
+
+    return store.run(work) if queries else {}
+
+
+def _forget_since(kind: Kind, oldest: datetime) -> datetime | None:
+    return oldest if kind is P1 and oldest < datetime.now(UTC) - OLD else None
 
 
 def run_alone(cursor: Any, device_id: str, statement: str, values: Any) -> None:

@@ -56,7 +56,7 @@ def _put_shortcut(app: Flask, make_intake: Callable[..., Any]) -> None:
     parts = (app.extensions[name] for name in ("store", "cache", "agents", "metrics"))
     settings = app.config["SETTINGS"]
     intake = app.extensions["intake"] = make_intake(*parts, settings)
-    app.wsgi_app = Shortcut(  # type: ignore[method-assign]
+    app.wsgi_app = app.extensions["shortcut"] = Shortcut(  # type: ignore[method-assign]
         app.wsgi_app,
         settings,
         app.extensions["callers"],

@@ -8,15 +8,15 @@ from typing import Any
 from flask import Blueprint, current_app, g, request
 
 from api_server.config import Device, Settings
-from api_server.data import agents, battery, capacity, curve, today
+from api_server.data import agents, battery, capacity, curve, samples, today
 from api_server.data.agents import Agents
 from api_server.data.cache import Cache
 from api_server.data.database import Store
-from api_server.data.samples import insert
 from api_server.web import bodies, shortcut
 from api_server.web.decoding import Problem, decode
 from api_server.web.errors import abort_with
 from api_server.web.metrics import Metrics
+from api_server.web.shortcut import Batch
 from edge_agent.shared import logs
 from edge_agent.shared.samples import KINDS, P1, Kind
 
@@ -34,26 +34,46 @@ class Intake:
         self._store, self._cache, self._agents, self._metrics = store, cache, reports, metrics
         self._kept_of = today.keys(settings.sites.values())
 
-    def take(
-        self, device: Device, columns: dict[str, list[Any]], told: Any, now: datetime
-    ) -> dict[str, int]:
+    def take(self, batch: Batch) -> dict[str, int]:
         """Store a batch of one device, and what its agent told; returns after COMMIT."""
-        received = len(columns["ts"])
-        inserted = insert(self._store, KINDS[device.kind], columns) if received else 0
-        counts = {"inserted": inserted, "received": received, "duplicates": received - inserted}
-        report, cached = agents.checked(told), False
-        kept = agents.for_redis(device.device_id, report, now) if report else None
-        if received:
-            outdated = self._outdated(device, columns)
-            cached = self._cache.forget(device.device_id, *outdated, kept=kept)
-        elif kept:
-            cached = self._cache.keep(*kept)
-        logs.event(log, logging.INFO, "ingest", "samples stored", device=device.device_id, **counts)
-        self._metrics.count_samples(
-            device.device_id, inserted=inserted, duplicate=counts["duplicates"]
-        )
-        if report:
-            self._agents.write(device.device_id, report, now, cached)
+        kind, some = KINDS[batch.device.kind], batch.columns["ts"]
+        inserted = samples.insert(self._store, kind, batch.columns) if some else 0
+        return self._conclude([batch], {batch.device.device_id: inserted})[batch.device]
+
+    def shares(self, batch: Batch) -> bool:
+        """Whether a batch can be stored together with others."""
+        return samples.shares(self._store, KINDS[batch.device.kind], batch.columns)
+
+    def take_together(self, batches: list[Batch]) -> dict[Device, dict[str, int]]:
+        """Store batches of several devices; returns after COMMIT, without those of devices that
+        could not be stored together with the others."""
+        columns = [(KINDS[batch.device.kind], batch.columns) for batch in batches]
+        return self._conclude(batches, samples.insert_together(self._store, columns))
+
+    def _conclude(
+        self, batches: list[Batch], inserted: dict[str, int]
+    ) -> dict[Device, dict[str, int]]:
+        """What follows for the batches whose new samples were counted, by their device."""
+        batches = [batch for batch in batches if batch.device.device_id in inserted]
+        outdated = {
+            batch.device.device_id: self._outdated(batch.device, batch.columns)
+            for batch in batches
+            if batch.columns["ts"]
+        }
+        reports = [agents.checked(batch.told) for batch in batches]
+        told = [one for one in zip(batches, reports, strict=True) if one[1]]
+        kept = [agents.for_redis(one.device.device_id, report, one.now) for one, report in told]
+        cached = bool(outdated or kept) and self._cache.forget(outdated, kept)
+        for batch, report in told:
+            self._agents.write(batch.device.device_id, report, batch.now, cached)
+        return {batch.device: self._count(batch, inserted) for batch in batches}
+
+    def _count(self, batch: Batch, inserted: dict[str, int]) -> dict[str, int]:
+        device_id, received = batch.device.device_id, len(batch.columns["ts"])
+        new = inserted[device_id]
+        counts = {"inserted": new, "received": received, "duplicates": received - new}
+        logs.event(log, logging.INFO, "ingest", "samples stored", device=device_id, **counts)
+        self._metrics.count_samples(device_id, inserted=new, duplicate=received - new)
         return counts
 
     def _outdated(self, device: Device, columns: dict[str, list[Any]]) -> list[str]:
@@ -74,19 +94,20 @@ def ingest() -> dict[str, int]:
     now = datetime.now(UTC)
     settings: Settings = current_app.config["SETTINGS"]
     body = _parse(bodies.read(settings.max_request_bytes))
-    samples = body["samples"]
-    if len(samples) > settings.max_samples_per_request:
+    sent = body["samples"]
+    if len(sent) > settings.max_samples_per_request:
         abort_with(413, f"At most {settings.max_samples_per_request} samples are taken at once.")
     device: Device | None = g.caller.writable_device
     if device is None:
         abort_with(403, "This token may only read.")
-    if _any_foreign(samples, device):
+    if _any_foreign(sent, device):
         abort_with(403, "This token may not write samples of that device.")
-    columns, problems = decode(KINDS[device.kind], samples, now, settings.keep_samples_days)
+    columns, problems = decode(KINDS[device.kind], sent, now, settings.keep_samples_days)
     if problems:
-        current_app.extensions["metrics"].count_samples(device.device_id, rejected=len(samples))
-        abort_with(422, _details(problems, samples, KINDS[device.kind]))
-    return current_app.extensions["intake"].take(device, columns, body.get("agent"), now)
+        current_app.extensions["metrics"].count_samples(device.device_id, rejected=len(sent))
+        abort_with(422, _details(problems, sent, KINDS[device.kind]))
+    batch = Batch(device, columns, body.get("agent"), now)
+    return current_app.extensions["intake"].take(batch)
 
 
 def _parse(body: bytes) -> dict[str, Any]:

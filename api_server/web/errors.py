@@ -1,5 +1,6 @@
 """Every answer that is not the one asked for: JSON with a `detail`, never a page, never an echo."""
 
+import logging
 from typing import Any, NoReturn
 
 from flask import Flask, Response, jsonify
@@ -7,6 +8,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 
 from api_server.data.database import DatabaseUnavailable
 
+log = logging.getLogger(__name__)
 RETRY_AFTER_S = "5"
 TEXTS = {
     400: "The request is not valid HTTP.",
@@ -35,6 +37,13 @@ def abort_with(status: int, detail: Any, **headers: str) -> NoReturn:
     raise Abort(status, detail, {name.replace("_", "-"): v for name, v in headers.items()})
 
 
+def unavailable(error: DatabaseUnavailable) -> Abort:
+    """What to answer without the database; it is logged."""
+    log.warning("database: %s", error, extra={"event": "database_unavailable"})
+    detail = "The database gives no answer now; try again soon."
+    return Abort(503, detail, {"Retry-After": RETRY_AFTER_S})
+
+
 def register(app: Flask) -> None:
     """Answer every error of the app with JSON."""
     app.response_class = Answer
@@ -48,9 +57,7 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(DatabaseUnavailable)
     def no_database(error: DatabaseUnavailable) -> Response:
-        app.logger.warning("database: %s", error, extra={"event": "database_unavailable"})
-        detail = "The database gives no answer now; try again soon."
-        return known(Abort(503, detail, {"Retry-After": RETRY_AFTER_S}))
+        return known(unavailable(error))
 
     @app.errorhandler(HTTPException)
     def of_the_library(error: HTTPException) -> Response:

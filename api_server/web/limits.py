@@ -19,12 +19,13 @@ def count_request(token_digest: bytes) -> None:
     """Count a request of a token; ends it with 429 when the minute has had enough of them."""
     settings: Settings = current_app.config["SETTINGS"]
     limit = settings.max_requests_per_minute
-    _refuse(excess_s(current_app.extensions["cache"], token_digest, limit))
+    _refuse(excess_s(current_app.extensions["cache"], [token_digest], limit)[0])
 
 
-def excess_s(cache: Cache, token_digest: bytes, limit: int) -> int:
-    """Count a request of a token; how long to wait when the minute has had enough, else 0."""
-    return _count(cache, f"requests:{token_digest.hex()[:32]}", limit) if limit else 0
+def excess_s(cache: Cache, token_digests: list[bytes], limit: int) -> list[int]:
+    """Count a request of each token; how long to wait when the minute has had enough, else 0."""
+    names = [f"requests:{token.hex()[:32]}" for token in token_digests]
+    return _count(cache, names, limit) if limit else [0] * len(names)
 
 
 def count_failed_login(address: str) -> None:
@@ -33,13 +34,14 @@ def count_failed_login(address: str) -> None:
     Whoever has a token is served all the same: a stranger must not lock out his neighbours.
     """
     cache = current_app.extensions["cache"]
-    _refuse(_count(cache, f"logins:{address[:64]}", FAILED_LOGINS))
+    _refuse(_count(cache, [f"logins:{address[:64]}"], FAILED_LOGINS)[0])
 
 
-def _count(cache: Cache, name: str, limit: int) -> int:
+def _count(cache: Cache, names: list[str], limit: int) -> list[int]:
     now = time.time()
-    counted = cache.count(f"{name}:{int(now // MINUTE_S)}", 2 * MINUTE_S)
-    return int(MINUTE_S - now % MINUTE_S) + 1 if counted > limit else 0
+    keys = [f"{name}:{int(now // MINUTE_S)}" for name in names]
+    wait_s = int(MINUTE_S - now % MINUTE_S) + 1
+    return [wait_s if count > limit else 0 for count in cache.count(keys, 2 * MINUTE_S)]
 
 
 def _refuse(wait_s: int) -> None:

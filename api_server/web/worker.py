@@ -7,17 +7,25 @@ it may well hold a token.
 
 import json
 import logging
+import selectors
 import socket
 import time
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from ssl import SSLError
 from typing import Any
 
 from gunicorn import glogging
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
+
+from api_server.web.together import MOST_BYTES, PATIENCE_S, Together
 
 ARRIVAL_S = 10.0
+LOOK_EVERY_S = 0.5
+KEPT: Future[bool] = Future()  # of a request whose connection may be used again
+KEPT.set_result(True)
 STATUSES = {
     LimitRequestLine: "414 URI Too Long",
     LimitRequestHeaders: "431 Request Header Fields Too Large",
@@ -38,25 +46,113 @@ class Worker(ThreadWorker):
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
         self._receiving: dict[Any, float] = {}
+        self._looked_s = 0.0  # at what has not arrived, by the monotonic clock
+        self._read: dict[Any, bytes] = {}  # of requests that threads are to handle
+        self._together: Together | None = None
+
+    def load_wsgi(self) -> None:
+        """Make the app; its ingests are taken together, except over TLS of our own."""
+        super().load_wsgi()
+        shortcut = self.wsgi.extensions["shortcut"]
+        if not self.cfg.is_ssl:
+            self._together = Together(shortcut, self.tpool.submit, self._finish_group)
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Called by the main thread when a request may have come over a connection."""
+        buffered = conn.initialized and conn.parser.unreader.buf.getvalue()
+        if self._together is None or buffered:
+            super().enqueue_req(conn)
+            return
+        piece = b""
+        try:
+            piece = conn.sock.recv(MOST_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self._await(conn)
+            return
+        except OSError:
+            pass  # the thread will meet it again
+        given_back = self._together.offer(conn, piece, self.alive)
+        if given_back is not None:
+            self._hand_over(conn, given_back)
+        elif conn in self._together.incomplete:
+            self._await(conn)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Store together what arrived at the same time."""
+        waits = self._together is not None and self._together.waits
+        super().wait_for_and_dispatch_events(min(timeout, PATIENCE_S) if waits else timeout)
+        if self._together is not None:
+            self._together.go()
+
+    def _await(self, conn: Any) -> None:
+        """Wait without a thread until something comes over a connection."""
+        conn.timeout = time.monotonic() + ARRIVAL_S
+        self.pending_conns.append(conn)
+        readable = partial(self.on_pending_socket_readable, conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, readable)
+
+    def _hand_over(self, conn: Any, data: bytes) -> None:
+        """Let a thread handle a request that has begun with this."""
+        conn.data_ready = True
+        self._read[conn] = data
+        super().enqueue_req(conn)
+
+    def _finish_group(self, ended: list[tuple[Any, bytes | None, bool]]) -> None:
+        """Called by a thread when a group of ingests has ended."""
+        self.method_queue.defer(self._settle, ended)
+
+    def _settle(self, ended: list[tuple[Any, bytes | None, bool]]) -> None:
+        """Of each request that was answered, its connection is kept or closed; those with their
+        data are handled by threads."""
+        self._together.settled()
+        for conn, data, keeps in ended:
+            conn.init()
+            if data is not None:
+                self._hand_over(conn, data)
+            elif keeps:
+                self.finish_request(conn, KEPT)
+            else:
+                self.nr_conns -= 1
+                conn.close()
 
     def handle(self, conn: Any) -> Any:
         """Handle one request, in a thread; gunicorn itself would read from it for ever."""
         self._receiving[conn] = time.monotonic() + ARRIVAL_S
+        if data := self._read.pop(conn, b""):
+            conn.init()
+            conn.parser.unreader.unread(data)
         try:
             return super().handle(conn)
         finally:
             del self._receiving[conn]
 
     def murder_keepalived(self, *args: Any, **options: Any) -> None:
-        """Called every second by the main thread: end what takes too long to arrive."""
+        """Called by the main thread after each event, at least once a second: end what takes too
+        long to arrive."""
         super().murder_keepalived(*args, **options)
         now = time.monotonic()
+        if now < self._looked_s + LOOK_EVERY_S:
+            return
+        self._looked_s = now
+        self._give_up_waiting(now)
         for conn, ends in self._receiving.copy().items():
             if now > ends:
                 # Only the way in is closed: an answer that is on its way still gets out. Not by
                 # a TLS connection's own method, which would end the encryption.
                 with suppress(OSError):
                     socket.socket.shutdown(conn.sock, socket.SHUT_RD)
+
+    def _give_up_waiting(self, now: float) -> None:
+        """Let threads wait for the rest of requests that did not come at once. When the worker
+        ends, a silent connection has a moment left, as one that was used before has."""
+        incomplete = self._together.incomplete if self._together else {}
+        for conn in list(self.pending_conns):
+            if not self.alive:
+                conn.timeout = min(conn.timeout, now + STOP_KEEPALIVE_LINGER)
+            if conn in incomplete and conn.timeout < now + ARRIVAL_S - LOOK_EVERY_S:
+                self.pending_conns.remove(conn)
+                self.poller.unregister(conn.sock)
+                self._hand_over(conn, incomplete.pop(conn))
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Refuse what could not be read as a request."""
