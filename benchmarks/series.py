@@ -1,5 +1,4 @@
-"""Reading history on PostgreSQL alone and the Apache edition, Community beside them, and the
-version before.
+"""Reading history on PostgreSQL alone and the Apache edition, Community beside them.
 
 Samples are dense in the newest month, the only one that is read as samples; before it they are
 thinned, because what is kept of a quarter is as large however many samples it is made of.
@@ -14,24 +13,25 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg2
 
 from api_server.data import refresh
+from api_server.data.capacity import kept
 from benchmarks import Row, _cost, interleave
 from benchmarks._site import site
 from edge_agent.shared.samples import KINDS
 from tests.support.servers import ROOT, Api
 
 NAME = "Reading history on every database"
-STEP_S, THINNED_S = 5, 60
+STEP_S, THINNED_S = 5, 300
 DATABASES = {"PostgreSQL": None, "Apache": "apache", "Community": "community"}
 COMPARED = "Community"
 MONTHS = 60
-MONTHS_BEFORE = 12
 REQUESTS = 20  # per frame, database and round
 P95_MS = {"day": 25, "month": 25, "year": 25, "all": 25, "capacity": 40, "balance": 25}
-CPU_LIMIT, TIME_LIMIT, GAIN = 3, 1.5, 100
+CPU_LIMIT, TIME_LIMIT = 3, 1.5
 
 _INVERTER = """
 INSERT INTO sungrow_samples (
@@ -85,22 +85,20 @@ class Lap:
     cpu_s: float  # a request
 
 
-def run(rounds: int, before: Path | None = None) -> list[Row]:
-    """Every frame at five years on the three databases, and the year on the version before."""
+def run(rounds: int) -> list[Row]:
+    """Every frame at five years on the three databases."""
     rows = []
     with ExitStack() as stack:
         places = {
-            name: stack.enter_context(_place(edition, MONTHS))
+            name: stack.enter_context(filled(edition, MONTHS))
             for name, edition in DATABASES.items()
         }
-        for what, path in _paths().items():
+        for what, path in paths().items():
             rows += _compare(rounds, what, path, places)
-    if before:
-        rows.append(_gain(rounds, before))
     return rows
 
 
-def _paths() -> dict[str, str]:
+def paths() -> dict[str, str]:
     month = time.strftime("%Y-%m", time.gmtime(time.time() - 86_400 * (time.gmtime().tm_mday + 1)))
     frames = ("day", "month", "year", "all")
     return {
@@ -111,15 +109,19 @@ def _paths() -> dict[str, str]:
 
 
 @contextmanager
-def _place(edition: str | None, months: int, code: Path = ROOT) -> Iterator[Place]:
+def filled(
+    edition: str | None, months: int, code: Path = ROOT, step_s: int = THINNED_S
+) -> Iterator[Place]:
+    """A place with so many months: the newest dense, before it a sample every `step_s`."""
     with site(edition, code) as place:
         tokens = {"DEVICE_TOKENS": "roof:roof,meter:meter:p1", "READ_TOKENS": "reader:roof+meter"}
         place.env |= tokens
         with closing(psycopg2.connect(place.url)) as connection:
             connection.autocommit = True
-            _fill(connection.cursor(), months, edition)
+            _fill(connection.cursor(), months, step_s, edition)
             if code == ROOT:
                 refresh.refresh(connection)
+                kept.keep(connection, ZoneInfo("Europe/Brussels"))
             connection.cursor().execute("VACUUM ANALYZE")
         api = Api(place.folder / "api", place.env)
         api.code = code
@@ -128,11 +130,11 @@ def _place(edition: str | None, months: int, code: Path = ROOT) -> Iterator[Plac
             yield Place(api, _getter(api), lambda: sum(map(_cost.tree_s, roots)))
 
 
-def _fill(cursor: Any, months: int, edition: str | None) -> None:
+def _fill(cursor: Any, months: int, step_s: int, edition: str | None) -> None:
     """Store generated samples, and refresh what is made of them, finer first."""
-    for first, last, step_s in ((months, 1, THINNED_S), (1, 0, STEP_S)):
-        cursor.execute(_INVERTER, {"first": first, "last": last, "step": step_s})
-    cursor.execute(_METER, {"step": STEP_S / 5})
+    for first, last, step in ((months, 1, step_s), (1, 0, STEP_S)):
+        cursor.execute(_INVERTER, {"first": first, "last": last, "step": step})
+    cursor.execute(_METER, {"step": STEP_S})
     cursor.execute("ANALYZE")
     if edition != "community":
         return
@@ -188,23 +190,6 @@ def _measure(rounds: int, path: str, places: dict[str, Place]) -> dict[str, Lap]
         )
         for name in places
     }
-
-
-def _gain(rounds: int, before: Path) -> Row:
-    path = _paths()["year"]
-    with _place(None, MONTHS_BEFORE) as new, _place(None, MONTHS_BEFORE, before) as old:
-        laps = interleave(rounds, {"new": lambda: new.get(path), "old": lambda: old.get(path)})
-    ratio, low, high = laps.ratios("new", "old")
-    return Row(
-        what=f"year, PostgreSQL, {MONTHS_BEFORE} months",
-        against="the version before",
-        ratio=ratio,
-        low=low,
-        high=high,
-        target=f">= {GAIN} x",
-        met=ratio >= GAIN,
-        note=f"{laps.median('new') * 1000:.1f} ms, before {laps.median('old') * 1000:.0f} ms",
-    )
 
 
 def _getter(api: Api) -> Callable[[str], bytes]:

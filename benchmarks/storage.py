@@ -49,10 +49,12 @@ class Cost:
 def run(rounds: int, before: Path | None = None) -> list[Row]:
     """A day in each size of batches, piece by piece in turn; rounds do not matter here."""
     with ExitStack() as stack:
-        new = stack.enter_context(_stacks.ours(TOKENS))
+        new = stack.enter_context(_stacks.ours(TOKENS, limited=False))
         costs = [Cost(new[0], new[1].env["DATABASE_URL"])]
         if before:
-            old = stack.enter_context(_stacks.ours(TOKENS, before, "the version before"))
+            old = stack.enter_context(
+                _stacks.ours(TOKENS, before, "the version before", limited=False)
+            )
             costs.append(Cost(old[0], old[1].env["DATABASE_URL"]))
         rows = []
         for number, batch in enumerate(reversed(BATCHES)):
