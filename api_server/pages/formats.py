@@ -4,7 +4,9 @@ Every number is an element that also says its name in the API and its unrounded 
 not known is a dash, never 0.
 """
 
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -22,24 +24,45 @@ def element(
     device: str | None = None,
     *,
     plain: bool = False,
-    bare: bool = False,
 ) -> Markup:
-    """A number as it stands in a page.
+    """A number as it stands in a page; `plain` leaves the sign to the words around it."""
+    shown = write(language, field, abs(value) if plain and value else value)
+    return Markup(_element(language, field, value, _of(device), shown))  # noqa: S704 - see there
 
-    `plain` leaves the sign to the words around it, `bare` the unit to the head of its column.
-    """
-    rest = "" if device is None else f' data-device="{escape(device)}"'
-    if value is None:
-        told, shown = "", DASH
-        rest += f' title="{escape(language.words["not_known"])}"'
-    else:
-        told = repr(value)
-        if bare and field.endswith("_kwh"):
+
+def cells(
+    language: Language,
+    fields: Iterable[str],
+    row: Mapping[str, Any],
+    device: str | None = None,
+    *,
+    bare: bool = False,
+    notes: Mapping[str, str] | None = None,
+) -> Markup:
+    """Numbers of a table's row; `bare` leaves the unit of energies to the heads of their columns,
+    `notes` has words that follow some of them."""
+    of, notes, listed = _of(device), notes or {}, []
+    for field in fields:
+        value = row[field]
+        if bare and value is not None and field.endswith("_kwh"):
             shown = number(language, value, 2)
         else:
-            shown = write(language, field, abs(value) if plain else value)
-    # Hundreds of them are in a page: put together as text, of which all is ours or escaped.
-    return Markup(f'<span data-field="{field}" data-value="{told}"{rest}>{escape(shown)}</span>')  # noqa: S704
+            shown = write(language, field, value)
+        note = f' <span class="quiet">{escape(notes[field])}</span>' if field in notes else ""
+        listed.append(f"<td>{_element(language, field, value, of, shown)}{note}</td>")
+    return Markup("".join(listed))  # noqa: S704 - see _element
+
+
+def _of(device: str | None) -> str:
+    return "" if device is None else f' data-device="{escape(device)}"'
+
+
+def _element(language: Language, field: str, value: float | None, of: str, shown: str) -> str:
+    """The element as text: hundreds are in a page, and to escape what is ours takes half of it."""
+    if value is None:
+        title = escape(language.words["not_known"])
+        return f'<span data-field="{field}" data-value=""{of} title="{title}">{shown}</span>'
+    return f'<span data-field="{field}" data-value="{value!r}"{of}>{shown}</span>'
 
 
 def write(language: Language, field: str, value: float | None) -> str:

@@ -50,10 +50,9 @@ def history() -> Response:
     now = datetime.now(UTC)
     frame, found = _ask(site, now)
     language, day = page.language(), frame.day or now.astimezone(page.zone()).date()
-    rows = [
-        (bucket, _label(language, bucket, frame.width, found["series"]), _inside(bucket, frame))
-        for bucket in found["series"]
-    ]
+    buckets = found["series"]
+    starts = [datetime.fromisoformat(bucket["bucket"]) for bucket in buckets]
+    targets = _targets(frame, starts)
     return page.render(
         "history.html",
         tab="history",
@@ -63,8 +62,8 @@ def history() -> Response:
         title=_title(language, frame.name, day),
         width=frame.width,
         fields=FIELDS,
-        rows=rows,
-        bars=_draw(language, frame, rows),
+        rows=list(zip(buckets, _names(language, frame, starts), targets, strict=True)),
+        bars=bars.draw(language, buckets, _labels(language, frame, starts), targets),
         frames=list(_frames(frame.name, day)),
         csv=page.address("history_csv", frame=frame.name, date=_date(frame.name, day)),
         **_steps(frame.name, day, now.astimezone(page.zone()).date()),
@@ -126,39 +125,37 @@ def _title(language: Language, frame: str, day: date) -> str:
     return str(day.year) if frame == "year" else language.words["frame_all"]
 
 
-def _label(language: Language, bucket: dict[str, Any], width: str, series: list[Any]) -> str:
-    """What a bucket is called; an hour that comes twice is told which one it is."""
-    start = datetime.fromisoformat(bucket["bucket"])
-    if width == "month":
-        return formats.month(language, start)
-    if width == "day":
-        return formats.short_day(language, start)
-    name = formats.clock(start)
-    twins = [one["bucket"] for one in series if one["bucket"][:16] == bucket["bucket"][:16]]
-    if len(twins) > 1:
-        which = "twice_first" if bucket["bucket"] == twins[0] else "twice_second"
-        name += f" {language.words[which]}"
-    return name
+def _names(language: Language, frame: Frame, starts: list[datetime]) -> list[str]:
+    """What the buckets are called; an hour that comes twice is told which one it is."""
+    if frame.width != "hour":
+        write = formats.month if frame.width == "month" else formats.short_day
+        return [write(language, start) for start in starts]
+    names = [formats.clock(start) for start in starts]
+    which = [
+        language.words["twice_second" if name in names[:place] else "twice_first"]
+        for place, name in enumerate(names)
+    ]
+    return [
+        f"{name} {one}" if names.count(name) > 1 else name
+        for name, one in zip(names, which, strict=True)
+    ]
 
 
-def _inside(bucket: dict[str, Any], frame: Frame) -> str | None:
-    """The address of what a bucket is made of."""
+def _targets(frame: Frame, starts: list[datetime]) -> list[str | None]:
+    """The addresses of what the buckets are made of."""
     inside = INSIDE.get(frame.name)
-    start = datetime.fromisoformat(bucket["bucket"]).date()
-    return inside and page.address("history", frame=inside, date=_date(inside, start))
+    if inside is None:
+        return [None] * len(starts)
+    address = page.address("history", frame=inside, date="")
+    return [f"{address}{_date(inside, start.date())}" for start in starts]
 
 
-def _draw(language: Language, frame: Frame, rows: list[tuple[dict[str, Any], str, Any]]) -> str:
-    every = {"hour": 3, "day": 5, "month": max(1, -(-len(rows) // 12))}[frame.width]
-    short = []
-    for number, (bucket, _, _) in enumerate(rows):
-        start = datetime.fromisoformat(bucket["bucket"])
-        text = {
-            "hour": formats.clock(start),
-            "day": str(start.day),
-            "month": language.months_short[start.month - 1],
-        }[frame.width]
-        short.append(text if number % every == 0 else "")
-    targets = {bucket["bucket"]: target for bucket, _, target in rows}
-    buckets = [bucket for bucket, _, _ in rows]
-    return bars.draw(language, buckets, short, lambda bucket: targets.get(bucket["bucket"]))
+def _labels(language: Language, frame: Frame, starts: list[datetime]) -> list[str]:
+    """What stands below the bars: of some of them, for there is no room for all."""
+    every = {"hour": 3, "day": 5, "month": max(1, -(-len(starts) // 12))}[frame.width]
+    write = {
+        "hour": formats.clock,
+        "day": lambda start: str(start.day),
+        "month": lambda start: language.months_short[start.month - 1],
+    }[frame.width]
+    return ["" if place % every else write(start) for place, start in enumerate(starts)]

@@ -1,7 +1,7 @@
 """What every page shares: its address, its language, its frame, and the headers that guard it."""
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -67,9 +67,6 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
     """A page or a part of one, in the language of the request."""
     chosen = language()
 
-    def number(field: str, value: float | None, device: str | None = None, **how: bool) -> Markup:
-        return formats.element(chosen, field, value, device, **how)
-
     def say(key: str, *values: str, **named: str) -> Markup:
         safe = {name: escape(value) for name, value in named.items()}
         # The words are our own; str.format is far faster than that of Markup.
@@ -79,7 +76,8 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
         "language": chosen,
         "languages": current_app.extensions["languages"],
         "w": chosen.words,
-        "n": number,
+        "n": partial(formats.element, chosen),
+        "cells": partial(formats.cells, chosen),
         "say": say,
         "formats": formats,
         "address": address,

@@ -1,9 +1,9 @@
 """Stacked bars that add up: upwards where energy came from, downwards where it went."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from api_server.pages.formats import number
 from api_server.pages.languages import Language
@@ -20,20 +20,16 @@ def draw(
     language: Language,
     buckets: Sequence[Mapping[str, Any]],
     labels: Sequence[str],
-    link: Callable[[Mapping[str, Any]], str | None],
+    targets: Sequence[str | None],
 ) -> Markup:
-    """One bar of each bucket; `labels` has one text for each, which may be empty.
-
-    `link` gives the address of what is inside a bucket, or None.
-    """
-    highest = max(
-        [
-            sum(known)
-            for bucket in buckets
-            for known in (_known(bucket, SOURCES), _known(bucket, USES))
-        ],
-        default=0.0,
-    )
+    """One bar of each bucket, with its label, which may be empty, and the address of what is inside
+    it, or None."""
+    heights = [
+        sum([bucket[field] or 0.0 for _, field in parts])
+        for bucket in buckets
+        for parts in (SOURCES, USES)
+    ]
+    highest = max(heights, default=0.0)
     step = round_step(highest or 1.0, 3)
     top = max(step, -(-highest // step) * step)
     unit = (BOTTOM - TOP) / 2 / top
@@ -41,9 +37,9 @@ def draw(
     steps = round(top / step)
     levels = [(zero + count * step * unit, count) for count in range(-steps, steps + 1)]
     parts = [rule(y, "rule" if count else "zero") for y, count in levels]
-    parts += _links(buckets, link)
+    links = [_link(place, target) for place, target in enumerate(targets) if target]
     paths = [*_paths(buckets, SOURCES, zero, -unit), *_paths(buckets, USES, zero, unit)]
-    parts.append(stretched(len(buckets), HEIGHT, *paths))
+    parts.append(stretched(len(buckets), HEIGHT, *links, *paths))
     for place, label in enumerate(labels):
         if label:
             x = percent((place + 0.5) / len(buckets))
@@ -64,10 +60,6 @@ def stack(
     return stacked
 
 
-def _known(bucket: Mapping[str, Any], parts: Sequence[tuple[str, str]]) -> list[float]:
-    return [bucket[field] for _, field in parts if bucket[field] is not None]
-
-
 def _paths(
     buckets: Sequence[Mapping[str, Any]], parts: Any, zero: float, unit: float
 ) -> Iterator[Markup]:
@@ -75,23 +67,18 @@ def _paths(
     drawn: dict[str, list[str]] = {name: [] for name, _ in parts}
     width, unit, zero = short(1 - GAP), unit * HEIGHT, zero * HEIGHT
     for place, bucket in enumerate(buckets):
-        x = short(place + GAP / 2)
+        x = place + GAP / 2
         for name, start, end in stack(bucket, parts):
-            y, height = short(zero + start * unit), short((end - start) * unit)
-            drawn[name].append(f"M{x} {y}h{width}v{height}h-{width}z")
+            y, height = zero + start * unit, (end - start) * unit
+            drawn[name].append(f"M{x:.5g} {y:.5g}h{width}v{height:.5g}h-{width}z")
     for name, strokes in drawn.items():
         yield tag("path", class_=name, d="".join(strokes))
 
 
-def _links(
-    buckets: Sequence[Mapping[str, Any]], link: Callable[[Mapping[str, Any]], str | None]
-) -> Iterator[Markup]:
-    """A column for each bucket that leads to what is inside; the table has the same links."""
-    for place, bucket in enumerate(buckets):
-        target = link(bucket)
-        if target:
-            column = {"x": percent(place / len(buckets)), "width": percent(1 / len(buckets))}
-            yield tag("a", tag("rect", height="100%", **column), href=target, tabindex="-1")
+def _link(place: int, target: str) -> Markup:
+    """A column that leads to what is inside a bucket; the table has the same links."""
+    column = f'<rect x="{place}" width="1" height="{HEIGHT}"/>'
+    return Markup(f'<a href="{escape(target)}" tabindex="-1">{column}</a>')  # noqa: S704 - escaped
 
 
 def _label(language: Language, kwh: float, step: float) -> str:

@@ -104,7 +104,7 @@ class TestBars:
 
     def bars(self, *buckets: dict) -> list[tuple[str, float, float, float]]:
         """The class, left edge, beginning and length of every rectangle; upwards is negative."""
-        drawn = bars.draw(EN, buckets, [""] * len(buckets), lambda bucket: None)
+        drawn = bars.draw(EN, buckets, [""] * len(buckets), [None] * len(buckets))
         found = []
         for path in parse(drawn).iter("path"):
             for x, y, height in re.findall(r"M([\d.]+) ([\d.]+)h0.78v(-?[\d.]+)h", path.get("d")):
@@ -135,7 +135,7 @@ class TestBars:
         assert self.bars({**unknown, **dict.fromkeys(n for _, n in bars.USES)}) == []
 
     def test_a_bucket_leads_to_what_is_inside(self):
-        drawn = bars.draw(EN, [BUCKET], ["1"], lambda bucket: "/ui/history?a=1&b=2")
+        drawn = bars.draw(EN, [BUCKET], ["1"], ["/ui/history?a=1&b=2"])
         assert next(parse(drawn).iter("a")).get("href") == "/ui/history?a=1&b=2"
 
 
