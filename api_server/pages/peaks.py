@@ -103,7 +103,7 @@ def _draw(language: Language, meter: Meter, highest: str | None, first: date) ->
     start = periods.midnight(first, zone)
     end = periods.midnight(periods.after(first, "month"), zone)
     listed, _ = meter.month(first)
-    points = [(one.start.timestamp(), one.sampled_w) for one in listed]
+    points = [(one.start_s, one.sampled_w) for one in listed]
     mark = highest and datetime.fromisoformat(highest).timestamp()
     return quarters.draw_month(language, points, mark, start, end, zone)
 

@@ -145,13 +145,13 @@ def _keep_month(
     listed, told, until = quarters.read(cursor, device_id, start, end, zone)
     if until is None or until > settled:
         return  # what comes next may say more of its last quarter
-    peaks = quarters.peaks(quarters.read_official(cursor, device_id, start, end, told), listed, end)
-    official, register, sampled = peaks
+    own = quarters.read_official(cursor, device_id, start, end, told, end)
+    official, register, sampled = quarters.peaks(own, listed, end)
     values = (
         *((float(official.watts), official.ts) if official else (None, None)),
         *((float(register.watts / 4000), register.ts) if register else (None, None)),
         *((float(sampled.watts), sampled.ts) if sampled else (None, None)),
-        msgspec.json.encode(quarters.pack(listed)).decode(),
+        msgspec.json.encode(listed).decode(),
     )
     depends_until = max(until, end + TOLD_UNTIL)
     cursor.execute(_KEEP, (*values, depends_until, device_id, start, end))

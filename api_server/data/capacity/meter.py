@@ -15,7 +15,7 @@ from api_server.config import Settings
 from api_server.data import agents, rollups
 from api_server.data.cache import Cache
 from api_server.data.capacity import kept, quarters
-from api_server.data.capacity.quarters import Peak, Quarter, Told, quarter_start
+from api_server.data.capacity.quarters import Peak, Peaks, Quarter, Told, quarter_start
 from api_server.data.database import HISTORY_S, Store
 from api_server.data.periods import midnight
 from edge_agent.shared.samples import P1, parse_time
@@ -23,7 +23,7 @@ from edge_agent.shared.samples import P1, parse_time
 KEPT_S = 300  # how long what is closed is remembered, if nothing late comes in
 LATE = timedelta(seconds=60)  # samples of a quarter still come for so long, as a matter of course
 # The days by their start and the start of today, their quarters, and what the meter told last.
-_CLOSED = msgspec.json.Decoder(tuple[float, float, list[Quarter], list[Told]], strict=False)
+_CLOSED = msgspec.json.Decoder(tuple[float, float, list[Quarter], list[Told]])
 
 
 class Meter:
@@ -35,18 +35,17 @@ class Meter:
         self.store, self.cache, self.settings = store, cache, settings
         self.device_id, self.now = device_id, now
         self.zone = settings.site_timezone
-        self._months: dict[date, tuple[list[Quarter], Peak | None]] = {}
+        self._months: dict[date, tuple[list[Quarter], Peaks]] = {}
         self._peaks: dict[date, Peak | None] = {}
 
-    def month(self, first: date) -> tuple[list[Quarter], Peak | None]:
-        """The quarters of the local month that begins on `first`, and the meter's own peak."""
+    def month(self, first: date) -> tuple[list[Quarter], Peaks]:
+        """The quarters of the local month that begins on `first`, and the highest of them."""
         bounds = quarters.bounds(first, self.zone)
         if bounds is None:
-            return [], None
+            return [], Peaks(None, None, None)
         if first not in self._months:
-            self._months[first] = self.store.run(
-                lambda cursor: self._read(cursor, *bounds), HISTORY_S
-            )
+            listed, official = self.store.run(lambda cursor: self._read(cursor, *bounds), HISTORY_S)
+            self._months[first] = listed, quarters.peaks(official, listed, self.now)
         return self._months[first]
 
     def peaks(self, firsts: Iterable[date]) -> dict[date, Peak]:
@@ -65,19 +64,25 @@ class Meter:
             return
         oldest, *_, newest = sorted(begun.values()) * 2
         history, known, since = self.store.run(
-            lambda cursor: (
-                agents.read_peaks(cursor, self.device_id),
-                kept.read(cursor, self.device_id, oldest[0], newest[1]),
-                rollups.find_first(cursor, P1, self.device_id, "month"),
-            )
+            lambda cursor: self._read_kept(cursor, oldest[0], newest[1])
         )
         for first, bounds in begun.items():
             told = _remembered(history.get(f"{first:%Y-%m}"))
             peaks = known.get(bounds)
             if peaks is None and since is not None and since < bounds[1]:
-                listed, official = self.month(first)
-                peaks = quarters.peaks(official, listed, self.now)
+                _, peaks = self.month(first)
             self._peaks[first] = peaks.billed(told) if peaks else told
+
+    def _read_kept(
+        self, cursor: Any, start: datetime, end: datetime
+    ) -> tuple[agents.Peaks, dict[kept.Bounds, Peaks], datetime | None]:
+        """What the meter told of its months, what is kept of those between two times, and a time
+        before which it has no samples among them, None if it has none at all."""
+        history = agents.read_peaks(cursor, self.device_id)
+        known = kept.read(cursor, self.device_id, start, end)
+        if any(first == start for first, _ in known):
+            return history, known, start
+        return history, known, rollups.find_first(cursor, P1, self.device_id, "month")
 
     def _read(
         self, cursor: Any, start: datetime, end: datetime
@@ -91,7 +96,7 @@ class Meter:
             (closed, told), since = self._closed_days(cursor, start, today, end), today
         rest = quarters.read(cursor, self.device_id, since, end, self.zone)
         told = told + rest.told
-        official = quarters.read_official(cursor, self.device_id, start, end, told)
+        official = quarters.read_official(cursor, self.device_id, start, end, told, self.now)
         return closed + rest.quarters, official
 
     def _closed_days(
@@ -107,8 +112,7 @@ class Meter:
         listed, told, until = quarters.read(cursor, self.device_id, start, today, self.zone)
         told = quarters.last_told(told, start, end)
         if claim and until and until < quarter_start(self.now) + LATE:
-            rows = quarters.pack(listed)
-            text = msgspec.json.encode((start.timestamp(), today.timestamp(), rows, told))
+            text = msgspec.json.encode((start.timestamp(), today.timestamp(), listed, told))
             self.cache.replace(key, claim, text, KEPT_S)
         return listed, told
 

@@ -4,14 +4,15 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from fractions import Fraction
 from heapq import nlargest
+from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from api_server.data.capacity import quarters
 from api_server.data.capacity.meter import Meter
-from api_server.data.capacity.quarters import FLOOR_W, Peak
+from api_server.data.capacity.quarters import FLOOR_W, Peak, Quarter
 
 MONTHS = 12
+LEAST = Fraction(FLOOR_W)
 
 
 def month(meter: Meter, first: date, most: int | None = None) -> dict[str, Any]:
@@ -20,16 +21,16 @@ def month(meter: Meter, first: date, most: int | None = None) -> dict[str, Any]:
     `most` is for only so many of the quarters, the highest first, the earliest of equals before.
     """
     zone = meter.zone
-    listed, official = meter.month(first)
-    peaks = quarters.peaks(official, listed, meter.now)
-    sampled, register, billed = peaks.sampled, peaks.register, peaks.billed()
-    told = listed if most is None else nlargest(most, listed, lambda one: round(one.sampled_w))
+    listed, peaks = meter.month(first)
+    official, register, sampled = peaks
+    billed = peaks.billed()
+    told = listed if most is None else _highest(listed, most)
     return {
         "month": name(first),
         "device_id": meter.device_id,
         "peaks": [
             {
-                "bucket": local(quarter.start, zone),
+                "bucket": datetime.fromtimestamp(quarter.start_s, zone).isoformat(),
                 "avg_power_w": round(quarter.sampled_w),
                 "coverage": quarter.coverage,
                 "register_w": rounded(quarter.register_w),
@@ -39,7 +40,7 @@ def month(meter: Meter, first: date, most: int | None = None) -> dict[str, Any]:
         "monthly_peak_w": rounded(sampled and sampled.watts),
         "monthly_peak_ts": local(sampled and sampled.ts, zone),
         "monthly_peak_coverage": sampled
-        and next(quarter.coverage for quarter in listed if quarter.start == sampled.ts),
+        and next(one.coverage for one in listed if one.start_s == sampled.ts.timestamp()),
         "official_peak_w": rounded(official and official.watts),
         "official_peak_ts": local(official and official.ts, zone),
         "register_peak_w": rounded(register and register.watts),
@@ -47,6 +48,14 @@ def month(meter: Meter, first: date, most: int | None = None) -> dict[str, Any]:
         "billed_peak_w": rounded(billed and billed.watts),
         "billed_peak_source": billed and billed.source,
     }
+
+
+def _highest(listed: list[Quarter], count: int) -> list[Quarter]:
+    """So many quarters, by whole watts."""
+    # To compare floats takes less than to round them: few are rounded.
+    least_w = min(nlargest(count, map(attrgetter("sampled_w"), listed)), default=0.0) - 1
+    high = [one for one in listed if one.sampled_w >= least_w]
+    return nlargest(count, high, lambda one: round(one.sampled_w))
 
 
 def year(meter: Meter, until: date) -> dict[str, Any]:
@@ -78,7 +87,7 @@ def year(meter: Meter, until: date) -> dict[str, Any]:
 
 def mean(peaks: Iterable[Peak | None]) -> Fraction | None:
     """The mean of the months that are known in W, each at least the floor."""
-    watts = [max(peak.watts, Fraction(FLOOR_W)) for peak in peaks if peak]
+    watts = [max(peak.watts, LEAST) for peak in peaks if peak]
     return sum(watts, Fraction(0)) / len(watts) if watts else None
 
 

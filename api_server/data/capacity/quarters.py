@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from operator import attrgetter
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -17,6 +18,7 @@ MINUTES = 15
 TRUSTED_MINUTES = 12  # a coverage of 0.8
 _COVERAGE = [round(minutes / MINUTES, 4) for minutes in range(MINUTES + 1)]
 FAR = datetime(9999, 12, 31, tzinfo=UTC)  # so that an end can be told of any time
+AHEAD = timedelta(days=1)  # more than any clock that samples were checked with was ahead
 NEAR = timedelta(seconds=60)  # how far from an edge a reading may lie and still tell of it
 FLOOR_W = 2500  # the least that a month is billed for
 
@@ -47,10 +49,15 @@ Told = tuple[datetime, float, datetime | None]
 class Quarter(NamedTuple):
     """One quarter of an hour with samples; watts unrounded."""
 
-    start: datetime
+    start_s: float  # seconds since 1970: of thousands few are needed as times
     sampled_w: float
     minutes: int  # with at least one sample
     register_kwh: float | None = None  # what the import register has risen by
+
+    @property
+    def start(self) -> datetime:
+        """When it began."""
+        return datetime.fromtimestamp(self.start_s, UTC)
 
     @property
     def coverage(self) -> float:
@@ -63,8 +70,7 @@ class Quarter(NamedTuple):
         return None if self.register_kwh is None else round(self.register_kwh * 1e6) / 250
 
 
-# Not strict, it reads a time from seconds since 1970; a tenth of what Python takes for that.
-_KEPT = msgspec.json.Decoder(list[Quarter], strict=False)
+_KEPT = msgspec.json.Decoder(list[Quarter])
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,10 @@ def read(cursor: Any, device_id: str, start: datetime, end: datetime, zone: Zone
     """The quarters between two local midnights that have samples."""
     rows, line = rollups.follow(cursor, P1, device_id, start, end, zone, "energy_import", _GAUGES)
     register = _Register(line)
-    listed = [Quarter(*row[:3], register.kwh(row[0])) for row in rows]
+    listed = [
+        Quarter(start.timestamp(), watts, minutes, register.kwh(start))
+        for start, watts, minutes, *_ in rows
+    ]
     told = [(row[0], *row[4:]) for row in rows if row[4] is not None]
     without = not any(row[3] for row in rows)
     return Read(listed, told, line.settled(end) or (end if without else None))
@@ -155,7 +164,7 @@ def last_told(told: list[Told], start: datetime, end: datetime) -> list[Told]:
 
 
 def read_official(
-    cursor: Any, device_id: str, start: datetime, end: datetime, told: list[Told]
+    cursor: Any, device_id: str, start: datetime, end: datetime, told: list[Told], now: datetime
 ) -> Peak | None:
     """What the meter itself says of a month, in whose quarters it `told` what it did.
 
@@ -166,7 +175,8 @@ def read_official(
     """
     around = {"ending": end - QUARTER, "ended": end + 2 * QUARTER}
     late = [one for one in told if one[0] >= end - QUARTER and one[1] > 0]
-    for query in (_TOLD_LATE, _TOLD_AROUND):
+    # Of an end that is far ahead there are no samples yet.
+    for query in (_TOLD_LATE, _TOLD_AROUND) if end - AHEAD <= now else ():
         cursor.execute(query, {"device_id": device_id, "end": end, **around})
         late += cursor.fetchall()
     found = last_told(told, start, end) + [one for one in late if _is_of(one, start, end)]
@@ -187,11 +197,11 @@ def peaks(official: Peak | None, listed: list[Quarter], now: datetime) -> Peaks:
 
     They must be closed and covered well; if none is, it is the highest of all as sampled.
     """
-    ended = now - QUARTER
-    trusted = [one for one in listed if one.minutes >= TRUSTED_MINUTES and one.start <= ended]
+    ended_s = (now - QUARTER).timestamp()
+    trusted = [one for one in listed if one.minutes >= TRUSTED_MINUTES and one.start_s <= ended_s]
     known = [one for one in trusted if one.register_kwh is not None]
-    register = max(known, key=lambda one: one.register_kwh, default=None)
-    sampled = max(trusted or listed, key=lambda one: one.sampled_w, default=None)
+    register = max(known, key=attrgetter("register_kwh"), default=None)
+    sampled = max(trusted or listed, key=attrgetter("sampled_w"), default=None)
     return Peaks(
         official,
         register and by_register(register.register_kwh, register.start),
@@ -207,11 +217,6 @@ def by_register(kwh: float, start: datetime) -> Peak:
 def as_sampled(watts: float, start: datetime) -> Peak:
     """A peak by the mean of its quarter's samples."""
     return Peak(Fraction(watts), start, "sampled")
-
-
-def pack(listed: list[Quarter]) -> list[tuple]:
-    """Quarters as rows for JSON, to be kept."""
-    return [(one.start.timestamp(), one.sampled_w, one.minutes, one.register_kwh) for one in listed]
 
 
 def unpack(text: str) -> list[Quarter]:

@@ -183,9 +183,9 @@ def _month_peak(
         return None
 
     def ask() -> tuple[tuple[float, str] | None]:
-        listed, official = Meter(store, cache, settings, device_id, start).month(first)
-        closed = [one for one in listed if one.start < start]
-        peak = quarters.peaks(official, closed, start).billed()
+        listed, peaks = Meter(store, cache, settings, device_id, start).month(first)
+        closed = [one for one in listed if one.start_s < start.timestamp()]
+        peak = quarters.peaks(peaks.official, closed, start).billed()
         return ((float(peak.watts), peak.source) if peak else None,)
 
     def write(told: tuple[tuple[float, str] | None]) -> str:

@@ -27,7 +27,7 @@ def draw_month(
     zone: ZoneInfo,
 ) -> Markup:
     """Every quarter's mean power by its start, with a mark on the highest; times in seconds."""
-    _, top, step = scale((watts for _, watts in peaks), FLOOR_W * 1.2)
+    _, top, step = scale([watts for _, watts in peaks], FLOOR_W * 1.2)
     parts = _rules(top, step)
     parts += _days(start, end, zone)
     width = (end - start) / QUARTER
@@ -45,18 +45,20 @@ def draw_month(
 def _steps(peaks: Iterable[tuple[float, float]], first: float, top: float) -> str:
     """A filled step for each run of neighbours of one height."""
     parts: list[str] = []
-    begun, after, height = 0, 0, 0
+    unit, after, length, height = HEIGHT / top, None, 0, 0
     for ts, watts in peaks:
-        place, y = int(ts - first) // QUARTER_S, round(HEIGHT - watts / top * HEIGHT)
-        if place != after or not parts:
-            parts.append(f"h{after - begun}V{HEIGHT}" if parts else "")
-            parts.append(f"M{place} {HEIGHT}V{y}")
-            begun = place
-        elif y != height:
-            parts.append(f"h{place - begun}V{y}")
-            begun = place
-        after, height = place + 1, y
-    return "".join([*parts, f"h{after - begun}V{HEIGHT}"]) if parts else ""
+        y = round(HEIGHT - watts * unit)
+        if ts != after:
+            parts.append(f"h{length}V{HEIGHT}" if parts else "")
+            parts.append(f"M{int(ts - first) // QUARTER_S} {HEIGHT}V{y}")
+            length, height = 1, y
+        elif y == height:
+            length += 1
+        else:
+            parts.append(f"h{length}V{y}")
+            length, height = 1, y
+        after = ts + QUARTER_S
+    return "".join([*parts, f"h{length}V{HEIGHT}"]) if parts else ""
 
 
 def draw_year(

@@ -53,10 +53,7 @@ class Site:
         """The answers are those of all quarters, and so is what is kept."""
         meter = Meter(self.store, self.cache, self.settings, "meter", NOW)
         read = {first: self._read(first) for first in MONTHS}
-        expected = {
-            first: quarters.peaks(official, listed, NOW)
-            for first, (listed, official) in read.items()
-        }
+        expected = {first: peaks for first, (_, peaks) in read.items()}
         told = meter.peaks(MONTHS)
         assert told == {first: one.billed() for first, one in expected.items() if one.billed()}
         known = self.kept()
@@ -65,12 +62,13 @@ class Site:
             first: read[first] for first in known
         }
 
-    def _read(self, first: date) -> tuple[list[quarters.Quarter], quarters.Peak | None]:
+    def _read(self, first: date) -> tuple[list[quarters.Quarter], quarters.Peaks]:
         bounds = quarters.bounds(first, self.zone)
 
-        def work(cursor: object) -> tuple[list[quarters.Quarter], quarters.Peak | None]:
+        def work(cursor: object) -> tuple[list[quarters.Quarter], quarters.Peaks]:
             listed, told, _ = quarters.read(cursor, "meter", *bounds, self.zone)
-            return listed, quarters.read_official(cursor, "meter", *bounds, told)
+            official = quarters.read_official(cursor, "meter", *bounds, told, NOW)
+            return listed, quarters.peaks(official, listed, NOW)
 
         return self.store.run(work)
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import fields
 
 import pytest
+from markupsafe import escape
 
 from api_server.pages import languages
 from api_server.pages.languages import FOLDER, choose, load
@@ -49,6 +50,13 @@ def test_every_language_has_the_same_words():
         assert len(language.weekdays) == 7
         assert len(language.months) == 12
         assert all(getattr(language, field.name) for field in fields(language))
+
+
+def test_what_numbers_are_written_with_needs_no_escaping():
+    for language in KNOWN.values():
+        units = [language.words[unit] for unit in ("days", "hours", "minutes", "seconds")]
+        writing = [language.decimal, language.thousands, language.euro, language.percent, *units]
+        assert [escape(one) for one in writing] == writing
 
 
 def test_a_third_language_is_one_file(tmp_path, monkeypatch):

@@ -261,8 +261,9 @@ def test_the_open_quarter_is_listed_and_never_the_peak_while_a_closed_one_is_goo
 
 def test_a_quarter_that_runs_is_no_peak_however_well_it_is_covered():
     start = local("2026-02-10T10:00:00")
-    closed, running = Quarter(start, 3000.0, 12), Quarter(start + QUARTER, 9000.0, 15)
     end = start + 2 * QUARTER
+    closed = Quarter(start.timestamp(), 3000.0, 12)
+    running = Quarter((start + QUARTER).timestamp(), 9000.0, 15)
     assert peaks(None, [closed, running], end - timedelta(seconds=1)).sampled.ts == start
     assert peaks(None, [closed, running], end).sampled.ts == running.start
     assert peaks(None, [], start).sampled is None
