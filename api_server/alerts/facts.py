@@ -145,8 +145,9 @@ class Gatherer:
         if facts.kind == "sungrow":
             faulty = is_faulty(newest)
             if faulty != ("fault" in known and known["fault"].opened_ts is not None):
+                state = newest["ts"], faulty, bool(newest["alarms"])
                 since = self.store.run(
-                    lambda cursor: alerts.find_state_since(cursor, device_id, newest["ts"], faulty)
+                    lambda cursor: alerts.find_state_since(cursor, device_id, *state)
                 )
                 facts = replace(facts, state_since=since)
         return facts

@@ -96,6 +96,8 @@ def fault(facts: Facts, alert: Alert | None, limits: Limits, now: datetime) -> F
     if alarms is None and state is None:
         return None
     wrong = is_faulty(newest)
+    if not wrong and alarms is None and alert and alert.detail.get("alarms"):
+        return None  # not read, they may still be there
     held_s = (newest["ts"] - facts.state_since).total_seconds() if facts.state_since else 0.0
     since = facts.state_since or newest["ts"]
     if alert and "since" in alert.detail:

@@ -21,7 +21,8 @@ SELECT min(ts) FROM sungrow_samples WHERE device_id = %(device)s AND ts <= %(new
     AND ts > coalesce((
         SELECT max(ts) FROM sungrow_samples
         WHERE device_id = %(device)s AND ts > %(since)s AND ts <= %(newest)s
-            AND {_IS_FAULTY} <> %(faulty)s AND (alarms IS NOT NULL OR running_state IS NOT NULL)
+            AND {_IS_FAULTY} <> %(faulty)s
+            AND (alarms IS NOT NULL OR running_state IS NOT NULL AND NOT %(alarmed)s)
     ), %(since)s)
 """  # noqa: S608
 _NOT_CLOSED = """
@@ -65,14 +66,18 @@ def find_first_newer(cursor: Any, kind: str, device_id: str, ts: datetime) -> da
 
 
 def find_state_since(
-    cursor: Any, device_id: str, newest_ts: datetime, is_faulty: bool
+    cursor: Any, device_id: str, newest_ts: datetime, is_faulty: bool, has_alarms: bool
 ) -> datetime | None:
-    """Since when an inverter's samples are as faulty, or not, as the newest; a day back."""
+    """Since when an inverter's samples are as faulty, or not, as the newest; a day back.
+
+    Where that one has alarms, samples whose alarms were not read say nothing.
+    """
     values = {
         "device": device_id,
         "newest": newest_ts,
         "since": newest_ts - FAULT_LOOKBACK,
         "faulty": is_faulty,
+        "alarmed": has_alarms,
         "faults": sorted(FAULT_STATES),
     }
     cursor.execute(_STATE_SINCE, values)

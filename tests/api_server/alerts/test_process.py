@@ -46,6 +46,7 @@ def test_what_never_sent_is_not_silent_and_without_a_channel_nothing_is_sent(env
 def test_a_fault_is_named_in_words_of_the_language(env, house, sink):
     house.meter(1)
     house.roof(*range(1, 58, 4), alarms="13065.14 13049.30")
+    house.roof(30, alarms=None, running_state=0)
     look({**env, "ALERT_LANG": "nl"})
     assert house.alerts() == []
     house.roof(62, alarms="13065.14")

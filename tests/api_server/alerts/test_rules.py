@@ -68,6 +68,8 @@ def test_silence(facts, alert, expected):
         ({"alarms": None, "running_state": None}, 600, opened(), None),
         ({}, 59, opened(), "closing"),
         ({}, 60, opened(), "close"),
+        ({"alarms": None}, 600, opened(detail={"alarms": "13065.14"}), None),
+        ({"alarms": None}, 600, opened(detail={"alarms": None, "state": 0x5500}), "close"),
         ({}, 0, Alert(ago(30)), "forget"),
         ({"alarms": "13051.8"}, 0, opened(closing_ts=ago(20)), "reopen"),
     ],
