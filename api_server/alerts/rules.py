@@ -139,10 +139,10 @@ def loss(facts: Facts, alert: Alert | None, limits: Limits, now: datetime) -> Fi
     report, counted = facts.report, facts.counted or {}
     if report is None:
         return None
-    counts = {name: report.get(name) or 0 for name in COUNTERS}
+    counts = _counts(facts)
     rose = [name for name in COUNTERS if counts[name] > counted.get(name, 0)]
     fell = [name for name in COUNTERS if counts[name] < counted.get(name, 0)]
-    waiting = report.get("spool_count") or 0
+    waiting = report.get("spool_count")
     hour = HOUR_S / (report.get("poll_interval_s") or (5 if facts.kind == "sungrow" else 1))
     words = {"counts": counts, "rose": rose, "waiting": waiting, "hour": round(hour)}
     words["since"] = report.get("since")
@@ -150,21 +150,28 @@ def loss(facts: Facts, alert: Alert | None, limits: Limits, now: datetime) -> Fi
         by = "counter" if rose else "spool"
         value = sum(counts[name] - counted.get(name, 0) for name in rose) if rose else waiting
         words["by"] = by
-        return Finding(bool(rose) or waiting > hour, False, None, value, words, {"by": by})
+        return Finding(bool(rose) or (waiting or 0) > hour, False, None, value, words, {"by": by})
     by = alert.detail.get("by")
-    ended = bool(fell) if by == "counter" else waiting < hour
-    ended = ended or now - alert.opened_ts >= LOSS_LASTS
+    drained = waiting is not None and waiting < hour
+    ended = (fell if by == "counter" else drained) or now - alert.opened_ts >= LOSS_LASTS
     value = sum(counts.values()) if by == "counter" else waiting
-    return Finding(not ended, ended, None, value, words | {"by": by}, alert.detail)
+    return Finding(not ended, bool(ended), None, value, words | {"by": by}, alert.detail)
 
 
 def count(facts: Facts, alert: Alert | None) -> dict[str, int]:
     """What an agent has counted as far as `loss` has judged it: what rises while its alert is about
     the spool is told when that is over."""
-    counts = {name: facts.report.get(name) or 0 for name in COUNTERS}
+    counts = _counts(facts)
     if alert is None or alert.opened_ts is None or alert.detail.get("by") != "spool":
         return counts
     return {name: min(counts[name], (facts.counted or {}).get(name, 0)) for name in COUNTERS}
+
+
+def _counts(facts: Facts) -> dict[str, int]:
+    """What an agent counts; a counter that it does not report stands where it was."""
+    told = {name: facts.report.get(name) for name in COUNTERS}
+    before = facts.counted or {}
+    return {name: before.get(name, 0) if told[name] is None else told[name] for name in COUNTERS}
 
 
 def string(facts: Facts, alert: Alert | None, limits: Limits, now: datetime) -> Finding | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api_server.alerts.rules import RULES, Alert, Facts, Limits, next_step
+from api_server.alerts.rules import RULES, Alert, Facts, Limits, count, next_step
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LIMITS = Limits(silence_s=900)
@@ -163,6 +163,9 @@ def meter(counted: dict[str, int] | None = None, **report: Any) -> Facts:
         (meter(spool_count=361, poll_interval_s=10), None, "open"),
         (meter(set_aside_count=1), opened(detail={"by": "counter"}), None),
         (meter({"dropped": 4}, dropped=0), opened(detail={"by": "counter"}), "close"),
+        (meter({"dropped": 4}), opened(detail={"by": "counter"}), None),
+        (meter({"dropped": 4}, dropped=4), None, None),
+        (meter(), opened(detail={"by": "spool"}), None),
         (meter(spool_count=3600), opened(detail={"by": "spool"}), None),
         (meter(spool_count=3599), opened(detail={"by": "spool"}), "close"),
         (meter(spool_count=9999), opened(24 * 3600 - 1, detail={"by": "spool"}), None),
@@ -171,6 +174,14 @@ def meter(counted: dict[str, int] | None = None, **report: Any) -> Facts:
 )
 def test_loss(facts, alert, expected):
     assert step("loss", facts, alert) == expected
+
+
+def test_a_counter_that_is_not_reported_stands_where_it_was():
+    assert count(meter({"dropped": 4}, lost=1), None) == {
+        "set_aside_count": 0,
+        "dropped": 4,
+        "lost": 1,
+    }
 
 
 @pytest.mark.parametrize(
