@@ -7,7 +7,6 @@ Anything but a sound reply ends the connection, because a later reply could not 
 request. One flaw is repaired: some WiNet-S say length 2 instead of 3 in exception replies.
 """
 
-import select
 import socket
 import struct
 from dataclasses import dataclass
@@ -70,12 +69,22 @@ class Refused(Exception):
         self.code = code
 
 
+class InvalidReply(Exception):
+    """Bytes that are no reply to what was asked."""
+
+
 class Stopping(Exception):
     """The agent stops; nothing more is asked."""
 
 
 class Link:
-    """A connection to one unit, opened when a poll begins without one."""
+    """A connection to one unit, opened when a poll begins without one.
+
+    pymodbus writes the requests. Its client is not used, because it repeats them, connects anew in
+    the middle of a poll, skips replies to other requests, takes words of another function, and
+    waits for as long as single bytes drip in; nor is its decoder, which takes most of the CPU time
+    of a poll.
+    """
 
     def __init__(self, host: str, port: int, unit: int, delay_s: float, stop: Event, pace: Pace):
         self.where = f"{host}:{port}"
@@ -84,7 +93,8 @@ class Link:
         self._delay_s = delay_s
         self._stop = stop
         self._pace = pace
-        self._client: _Client | None = None
+        self._socket: socket.socket | None = None
+        self._number = 0  # of the last request
         self._quiet_until = 0.0
         self._next_poll = 0.0
         self._first = True
@@ -94,7 +104,7 @@ class Link:
     @property
     def connected(self) -> bool:
         """Whether there is a connection to ask on."""
-        return self._client is not None
+        return self._socket is not None
 
     def begin_poll(self) -> bool:
         """Wait until a poll may begin, and connect if need be; whether the connection is new."""
@@ -102,19 +112,21 @@ class Link:
         self._first = True
         self._answered = False
         self._time_left_s = self._pace.poll_s
-        if self._client is not None:
+        if self.connected:
             return False
-        self._client = self._connect()
+        self._connect()
         return True
 
     def read(self, start: int, count: int) -> list[int]:
         """The words from `start` on; raises Refused, or ConnectionLost."""
-        if self._client is None:
+        if self._socket is None:
             raise ConnectionLost(f"not connected to {self.where}")
         self._pause_until(self._quiet_until)
         began, hurried = monotonic(), self._time_left_s < self._pace.request_s
         try:
-            words = self._client.words(start, count, self._unit, self._time_left_s)
+            words = self._exchange(
+                self._socket, start, count, began + min(self._time_left_s, self._pace.request_s)
+            )
         except Refused:
             self._answered = True
             raise
@@ -134,7 +146,7 @@ class Link:
             self._quiet_until = now + self._delay_s
             if self._first:
                 self._first = False
-                self._next_poll = now + self._pace.gap_s
+                self.rest()
 
     def rest(self) -> None:
         """Let the gap before the next poll begin now."""
@@ -142,17 +154,35 @@ class Link:
 
     def close(self) -> None:
         """Hang up; may be called twice."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
-    def _connect(self) -> "_Client":
+    def _connect(self) -> None:
         try:
             connected = socket.create_connection(self._address, timeout=self._pace.request_s)
         except (OSError, UnicodeError) as error:
-            self._next_poll = monotonic() + self._pace.gap_s
+            self.rest()
             raise ConnectionLost(f"{self.where} {_unreachable(error)}") from error
-        return _Client(connected, self._stop, self._pace.request_s)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected.settimeout(min(STOP_CHECK_S, self._pace.request_s))
+        self._socket = connected
+
+    def _exchange(
+        self, connected: socket.socket, start: int, count: int, deadline: float
+    ) -> list[int]:
+        """Ask once; raises Refused, InvalidReply, or OSError."""
+        self._number = self._number % 0xFFFF + 1
+        asked = self._number.to_bytes(2, "big") + _request(start, count, self._unit)[2:]
+        connected.send(asked)
+        packet = b""
+        while not self._stop.is_set():
+            packet += _received(connected)
+            if (words := _words(packet, asked, count)) is not None:
+                return words
+            if monotonic() >= deadline:
+                raise TimeoutError
+        raise Stopping("the agent stops")
 
     def _pause_until(self, moment: float) -> None:
         while (left := moment - monotonic()) > 0 and not self._stop.is_set():
@@ -164,57 +194,15 @@ class Link:
             raise Stopping("the agent stops")
 
 
-class InvalidReply(Exception):
-    """Bytes that are no reply to what was asked."""
-
-
-class _Client:
-    """Requests and replies on a connection that is made for them.
-
-    pymodbus writes the requests. Its client is not used, because it repeats them, connects anew in
-    the middle of a poll, skips replies to other requests, takes words of another function, and
-    waits for as long as single bytes drip in; nor is its decoder, which takes most of the CPU time
-    of a poll.
-    """
-
-    def __init__(self, connected: socket.socket, stop: Event, request_s: float):
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connected.setblocking(False)
-        self._socket = connected
-        self._readable = select.poll()
-        self._readable.register(connected, select.POLLIN)
-        self._stop = stop
-        self._request_s = request_s
-        self._number = 0  # of the last request
-
-    def words(self, start: int, count: int, unit: int, within_s: float) -> list[int]:
-        """Read once; raises Refused, InvalidReply, or OSError."""
-        deadline = monotonic() + min(within_s, self._request_s)
-        self._number = self._number % 0xFFFF + 1
-        asked = self._number.to_bytes(2, "big") + _request(start, count, unit)[2:]
-        self._socket.send(asked)
-        packet, words = b"", None
-        while words is None:
-            packet += self._receive(deadline)
-            words = _words(packet, asked, count)
-        return words
-
-    def close(self) -> None:
-        """Hang up."""
-        self._socket.close()
-
-    def _receive(self, deadline: float) -> bytes:
-        """The next bytes, until the deadline."""
-        while not self._stop.is_set():
-            left = deadline - monotonic()
-            if left <= 0:
-                raise TimeoutError
-            if self._readable.poll(min(left, STOP_CHECK_S) * 1000):
-                data = self._socket.recv(4096)
-                if not data:
-                    raise ConnectionResetError
-                return data
-        raise Stopping("the agent stops")
+def _received(connected: socket.socket) -> bytes:
+    """What has come, nothing after a while of silence; raises OSError."""
+    try:
+        data = connected.recv(4096)
+    except TimeoutError:
+        return b""
+    if not data:
+        raise ConnectionResetError
+    return data
 
 
 @cache

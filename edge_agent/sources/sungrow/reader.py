@@ -142,7 +142,12 @@ class SungrowSource:
         """Read one block, if it is served now; whether nothing else is to be read instead."""
         start, count = block
         try:
-            blocks[start] = self._words(block)
+            try:
+                blocks[start] = self._link.read(start, count)
+            except Refused as error:
+                if error.code in PERMANENT:
+                    raise
+                blocks[start] = self._link.read(start, count)  # it was busy
         except Refused as error:
             self._answered = True
             self._answers.append(f"the inverter refuses {count} words at {start}: {error}")
@@ -158,15 +163,6 @@ class SungrowSource:
             self._answered = True
             self._served.answered(block)
         return True
-
-    def _words(self, block: Block) -> list[int]:
-        """The words of a block; a dongle that is busy is asked once more."""
-        try:
-            return self._link.read(*block)
-        except Refused as error:
-            if error.code in PERMANENT:
-                raise
-            return self._link.read(*block)
 
     def _note_loss(self, block: Block, error: ConnectionLost) -> None:
         """Remember where the connection broke; a sample may still come of what was read before."""
