@@ -1,6 +1,7 @@
 """The devices an agent can read. A new one is a folder here and one line in `open_source`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import repeat
 from threading import Event
 from typing import Any, Protocol
 
@@ -36,23 +37,10 @@ class SourceError(Exception):
         self.wait_s = wait_s
 
 
-class RetryWaits:
+def retry_waits() -> Iterator[float]:
     """How long to leave a device alone after each failure in a row (a wedged dongle needs 90 s)."""
-
-    STEPS_S = (5.0, 20.0, 45.0, 90.0)
-
-    def __init__(self) -> None:
-        self._failures = 0
-
-    def next(self) -> float:
-        """The wait after one more failure, in seconds."""
-        wait = self.STEPS_S[min(self._failures, len(self.STEPS_S) - 1)]
-        self._failures += 1
-        return wait
-
-    def reset(self) -> None:
-        """Start anew: the device answered."""
-        self._failures = 0
+    yield from (5.0, 20.0, 45.0)
+    yield from repeat(90.0)
 
 
 def open_source(settings: Any, now: Callable[[], ReadingTime], stop: Event) -> Source:

@@ -1,7 +1,7 @@
 """The Sungrow hybrid inverter as a source: a few paced reads over one kept connection a poll."""
 
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from threading import Event
@@ -9,7 +9,7 @@ from typing import Any
 
 from edge_agent.clock import ReadingTime
 from edge_agent.shared import logs
-from edge_agent.sources import RetryWaits, Sample, SourceError
+from edge_agent.sources import Sample, SourceError, retry_waits
 from edge_agent.sources.sungrow.link import (
     NORMAL,
     ConnectionLost,
@@ -59,7 +59,7 @@ class SungrowSource:
             stop,
             pace,
         )
-        self._waits = RetryWaits()
+        self._waits = retry_waits()
         self._useless = 0  # polls in a row that made no sample
         self._served = ServedBlocks(pace.retry_block_s)
         self._identified = False
@@ -79,8 +79,8 @@ class SungrowSource:
         except Stopping as error:
             raise SourceError(str(error)) from error
         except ConnectionLost as error:
-            raise SourceError(str(error), self._waits.next()) from error
-        self._waits.reset()
+            raise SourceError(str(error), next(self._waits)) from error
+        self._waits = retry_waits()
         self._useless = 0
         return reading
 
@@ -120,23 +120,22 @@ class SungrowSource:
                 raise SourceError(cause) from error
             # Dongles that wedge or start answer nonsense: a new connection asks for all again.
             self._link.close()
-            raise SourceError(cause, self._waits.next()) from error
+            raise SourceError(cause, next(self._waits)) from error
 
     def _read(
         self, plan: Iterable[Block], blocks: dict[int, list[int]], doubtful: list[Block]
     ) -> None:
         """Read these blocks, or what is served of them; doubtful ones are only listed."""
-        queue = deque(plan)
-        while queue and self._link.connected:
-            block = queue.popleft()
+        for block in plan:
+            if not self._link.connected:
+                return
             usable = self._served.usable(block)
             if self._served.doubtful(block):
                 doubtful.append(block)
-                if usable:
-                    continue
-            elif usable and self._ask(block, blocks):
-                continue
-            queue.extendleft(reversed(FALLBACKS.get(block, ())))
+            elif usable:
+                usable = self._ask(block, blocks)
+            if not usable:
+                self._read(FALLBACKS.get(block, ()), blocks, doubtful)
 
     def _ask(self, block: Block, blocks: dict[int, list[int]]) -> bool:
         """Read one block, if it is served now; whether nothing else is to be read instead."""
