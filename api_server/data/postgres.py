@@ -68,6 +68,8 @@ def connect(url: str, seconds: float, options: str = "", name: str = "sunspool-a
             options=f"{known.get('options', '')} {options}".strip(),
             fallback_application_name=name,
             client_encoding="UTF8",
+            # Without being asked, libpq loads Kerberos and asks it first: 1.5 MB of each worker.
+            gssencmode=known.get("gssencmode", "disable"),
             **_KEEPALIVES,
         )
     except psycopg2.OperationalError as error:  # without a word of where

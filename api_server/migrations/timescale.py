@@ -6,8 +6,7 @@ The database itself is asked, with nothing that is denied to its ordinary owner.
 import re
 from typing import Any
 
-import psycopg2
-from psycopg2 import errorcodes, sql
+from psycopg2 import errors, sql
 from psycopg2.extensions import connection as Connection
 
 from api_server.migrations import citus
@@ -218,9 +217,7 @@ def _continuous_aggregates_lack(conn: Connection) -> str | None:
         cursor.execute("SAVEPOINT probe")
         try:
             cursor.execute(_PROBE)
-        except psycopg2.Error as error:
-            if error.pgcode != errorcodes.FEATURE_NOT_SUPPORTED:
-                raise
+        except errors.FeatureNotSupported:
             return "TimescaleDB here is the Apache edition, which has no continuous aggregates"
         finally:
             cursor.execute("ROLLBACK TO SAVEPOINT probe")

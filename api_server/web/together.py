@@ -6,6 +6,7 @@ handled alone as if it had never been here.
 """
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 65_536  # of a request; a larger one would hold up the others
 MOST_BATCHES = 64  # of a group
+GATHER_S = 0.001  # without another one, before those that wait are stored
 PATIENCE_S = 0.1  # how long a group may take before another is begun beside it
 MOST_GROUPS = 4  # at the same time: half of the threads stay for other requests
 
@@ -46,11 +48,14 @@ class Together:
         self.incomplete: dict[Any, bytes] = {}  # what has come so far over each connection
         self._waiting: dict[str, Arrival] = {}  # by device: one batch of each in a group
         self._running, self._started = 0, 0.0
+        self._last = self._seen = 0  # batches of the last group, and that waited at the last `go`
 
     @property
-    def waits(self) -> bool:
-        """Whether a batch waits for a group that has not begun."""
-        return bool(self._waiting)
+    def patience_s(self) -> float:
+        """How long to wait for more before `go` is to be called again."""
+        if not self._waiting:
+            return math.inf
+        return PATIENCE_S if self._running else GATHER_S
 
     def offer(self, connection: Any, piece: bytes, wanted: bool) -> bytes | None:
         """Take what came over a connection, or keep it until the rest comes; else give it back."""
@@ -81,18 +86,23 @@ class Together:
         return True
 
     def go(self) -> None:
-        """Begin to store what waits, unless the last group is still fresh."""
+        """Begin to store what waits, unless the last group has just begun, or as many as it had
+        are coming again: who was just answered sends his next one."""
+        waiting = len(self._waiting)
+        coming = self._seen < waiting < self._last
+        self._seen = waiting
         fresh = self._running and monotonic() - self._started < PATIENCE_S
-        if self._waiting and not fresh and self._running < MOST_GROUPS:
+        if waiting and not coming and not fresh and self._running < MOST_GROUPS:
             group = list(islice(self._waiting.values(), MOST_BATCHES))
             for one in group:
                 del self._waiting[one.batch.device.device_id]
             self._running, self._started = self._running + 1, monotonic()
+            self._last, self._seen = len(group), 0
             self._start(self._store, group)
 
     def settled(self) -> None:
         """A group has ended."""
-        self._running -= 1
+        self._running, self._seen = self._running - 1, 0
 
     def _store(self, group: list[Arrival]) -> None:
         """Store a group and answer; who gave the others is told to handle them alone."""

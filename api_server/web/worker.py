@@ -20,7 +20,7 @@ from gunicorn import glogging
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
-from api_server.web.together import MOST_BYTES, PATIENCE_S, Together
+from api_server.web.together import MOST_BYTES, Together
 
 ARRIVAL_S = 10.0
 LOOK_EVERY_S = 0.5
@@ -79,8 +79,8 @@ class Worker(ThreadWorker):
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Store together what arrived at the same time."""
-        waits = self._together is not None and self._together.waits
-        super().wait_for_and_dispatch_events(min(timeout, PATIENCE_S) if waits else timeout)
+        patience_s = self._together.patience_s if self._together is not None else timeout
+        super().wait_for_and_dispatch_events(min(timeout, patience_s))
         if self._together is not None:
             self._together.go()
 
