@@ -5,7 +5,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import redis
@@ -69,7 +69,7 @@ class Cache:
         """Keep the latest sample of a device for a moment, unless a newer one has come since."""
         self._replace(_key(device_id), lease, sample, self._ttl_s)
 
-    def forget(self, outdated: dict[str, list[str]], kept: list[Kept]) -> bool:
+    def forget(self, outdated: dict[str, list[str]], kept: Iterable[Kept] = ()) -> bool:
         """Drop what is cached of devices, and more keys of each: they have newer samples; keep
         values with the same request. Whether Redis did."""
         keys = []

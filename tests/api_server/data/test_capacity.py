@@ -265,7 +265,7 @@ def test_without_it_the_register_gives_the_limit_and_late_samples_change_it(mete
     meter.put(*steady(-1800, 60, 4000, start=START - two_days))
     assert meter.now(at)["month_peak_w"] == pytest.approx(3000, abs=8)  # remembered
     outdated = capacity.outdated(meter.device_id, START - two_days, at)
-    meter.cache.forget(meter.device_id, *outdated)
+    meter.cache.forget({meter.device_id: outdated})
     assert meter.now(at)["month_peak_w"] == pytest.approx(4000, abs=8)
     later = START + QUARTER + timedelta(seconds=5)
     meter.put(*steady(900, 905, 3000, 5))
@@ -280,7 +280,8 @@ def test_a_peak_that_was_read_before_late_samples_came_is_not_remembered(meter):
             result = super().run(work, seconds)
             if seconds == HISTORY_S:
                 meter.put(*steady(-1800, 60, 4000, start=before))
-                meter.cache.forget(meter.device_id, *capacity.outdated(meter.device_id, before, at))
+                outdated = capacity.outdated(meter.device_id, before, at)
+                meter.cache.forget({meter.device_id: outdated})
             return result
 
     at, before = START + timedelta(seconds=101), START - timedelta(days=2)

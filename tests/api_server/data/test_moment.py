@@ -19,7 +19,7 @@ class Viewer:
 
     def __init__(self, url: str, database: str = "one"):
         self.cache, self.asked = Cache(url, 5, database), 0
-        self.cache.forget(DEVICE, KEY)
+        self.cache.forget({DEVICE: [KEY]})
 
     def read(self, seconds: float = 0, start: datetime = START, key: str = KEY) -> int:
         return self.read_with(self.count, seconds, start, key)
@@ -55,13 +55,13 @@ def test_it_is_gone_from_redis_as_soon(viewer, redis):
 
 def test_who_sends_has_it_forgotten(viewer):
     viewer.read()
-    viewer.cache.forget(DEVICE, KEY)
+    viewer.cache.forget({DEVICE: [KEY]})
     assert viewer.read() == 2
 
 
 def test_what_came_while_it_was_asked_for_is_not_hidden(viewer):
     def ask() -> int:
-        viewer.cache.forget(DEVICE, KEY)  # an ingest, after the database was read
+        viewer.cache.forget({DEVICE: [KEY]})  # an ingest, after the database was read
         return 77
 
     assert viewer.read_with(ask) == 77
@@ -72,7 +72,7 @@ def test_another_period_or_site_or_database_has_its_own(viewer, redis):
     viewer.read()
     assert viewer.read(start=START + timedelta(days=1)) == 2
     assert viewer.read(start=START) == 3
-    viewer.cache.forget(DEVICE, "viewed:barn")
+    viewer.cache.forget({DEVICE: ["viewed:barn"]})
     assert viewer.read(key="viewed:barn") == 4
     other = Viewer(redis.url, "two")
     assert (other.read(), viewer.read()) == (1, 3)

@@ -28,7 +28,7 @@ class Viewer:
         environ = {"DATABASE_URL": url, "REDIS_URL": redis_url, "DEVICE_TOKENS": f"t:{METER}:p1"}
         self.settings = config.load(environ)
         self.store, self.cache, self.url = Store(url), Cache(redis_url, 5), url
-        self.cache.forget(METER)
+        self.cache.forget({METER: []})
 
     def average_w(self, now: datetime = NOW) -> float | None:
         """What it is told of the quarter so far."""
@@ -62,7 +62,7 @@ def test_a_sample_that_comes_in_is_seen_at_once(viewer):
     viewer.send(sample(1, 1000))
     viewer.average_w()
     viewer.send(sample(2, 3000))
-    viewer.cache.forget(METER)
+    viewer.cache.forget({METER: []})
     assert viewer.average_w() == 2000
 
 

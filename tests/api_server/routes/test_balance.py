@@ -27,7 +27,7 @@ def home(shared_home: Home) -> Home:
         cursor.execute("TRUNCATE sungrow_samples, p1_samples")
     conn.close()
     for device_id in ("meter", "roof", "shed"):
-        shared_home.app.extensions["cache"].forget(device_id)
+        shared_home.app.extensions["cache"].forget({device_id: []})
     return shared_home
 
 

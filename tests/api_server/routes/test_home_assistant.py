@@ -68,7 +68,7 @@ def test_they_show_what_the_api_says_and_nothing_that_is_unknown(home: Home) -> 
     sample = {"pv_power_w": 99.5, "battery_power_w": 0.0, "battery_soc_pct": 64.0}
     home.insert("shed", (now, sample))
     for device_id in ("meter", "roof", "shed"):
-        home.app.extensions["cache"].forget(device_id)
+        home.app.extensions["cache"].forget({device_id: []})
     assert read(home, balance) == {
         "Solar power": "1300.0",
         "Battery power": "-300.0",
