@@ -51,13 +51,13 @@ class Agents:
         # that it could not write.
         self._written: dict[str, tuple[datetime, Any, Peaks]] = {}
 
-    def write(self, device_id: str, report: Any, now: datetime, cached: bool) -> None:
+    def write(self, device_id: str, report: Any, now: datetime, cached: bool) -> bool:
         """Write a `checked` report into the table if that is due, or if it is not `cached`;
-        never raises."""
+        whether it told other peaks than the one before. Never raises."""
         last, known, peaks = self._written.get(device_id, (None, None, {}))
         told = known if report.peaks is UNSET else report.peaks
         if cached and last and now - last < WRITE_EVERY and told == known:
-            return
+            return False
         if report.peaks is not UNSET:
             peaks = peaks | _peaks(told, now)
         self._written[device_id] = now, told, peaks
@@ -68,6 +68,7 @@ class Agents:
                 lambda cursor: _write(cursor, device_id, text, peaks, now, not cached), WRITE_S
             )
             self._written[device_id] = now, told, {}
+        return told != known
 
     def read(self, device_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The last report of each of the devices that has one, as it is answered."""

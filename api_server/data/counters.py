@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import NamedTuple
 
 # A counter that is seen to go on for so long from where it fell or jumped to is believed there.
@@ -76,11 +77,19 @@ class Line:
         self.times.append(time)
         self.kwh.append(kwh)
 
+    def energies(self, edges: Iterable[datetime]) -> list[float | None]:
+        """What it rises from each edge to the next, None where it is not known."""
+        if not self.times:
+            return [None for _ in pairwise(edges)]
+        first, last = self.times[0], self.times[-1]
+        return [
+            None if end <= first or start > last else max(0.0, round(after - before, 6))
+            for (start, before), (end, after) in pairwise([(at, self._at(at)) for at in edges])
+        ]
+
     def energy(self, start: datetime, end: datetime) -> float | None:
         """What it rises from start to end, None where it is not known."""
-        if not self.times or end <= self.times[0] or start > self.times[-1]:
-            return None
-        return max(0.0, round(self._at(end) - self._at(start), 6))
+        return self.energies((start, end))[0]
 
     def settled(self, end: datetime) -> datetime | None:
         """The reading after which no other changes it up to `end`; None if one still may."""

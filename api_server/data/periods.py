@@ -50,6 +50,11 @@ def midnight(day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
+def quarter_start(at: datetime) -> datetime:
+    """The start of the quarter of an hour that a time in UTC lies in."""
+    return at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0)
+
+
 def find_edges(first: date, end: date, width: str, zone: ZoneInfo) -> Iterator[datetime]:
     """Where buckets of a width meet from the day `first` to the day `end`, which are edges too."""
     if width == "hour":

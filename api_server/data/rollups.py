@@ -79,13 +79,13 @@ def read(
     energies = kind.rollup.energies if energies is None else energies
     history = _History(cursor, kind, device_id, zone, tuple(energies.values()))
     rows = history.read(edges, LEVELS[width])
-    lines = dict(zip(energies, history.lines(history.spans(rows), edges[-1]), strict=True))
+    lines = [line.energies(edges) for line in history.lines(history.spans(rows), edges[-1])]
     found = {number: row for number, _, row in rows}
     nothing = (0, *(None for _ in order))
     buckets = []
     for number, (start, end) in enumerate(pairwise(edges), 1):
         count, *gauges = found.get(number, nothing)[: 1 + len(order)]
-        risen = {name: line.energy(start, end) for name, line in lines.items()}
+        risen = {name: line[number - 1] for name, line in zip(energies, lines, strict=True)}
         if count or any(risen.values()) or (still and set(risen.values()) != {None}):
             buckets.append(Bucket(start, end, count, dict(zip(order, gauges, strict=True)), risen))
     return buckets

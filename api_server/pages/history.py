@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response, current_app, request
 
-from api_server.data import balance, frames, periods
+from api_server.data import frames, periods, today
 from api_server.data.frames import Frame
 from api_server.devices import Site
 from api_server.pages import formats, page
@@ -48,9 +48,8 @@ def history() -> Response:
     if site is None:
         return page.nothing()
     now = datetime.now(UTC)
-    frame, found = _ask(site, now)
+    frame, buckets = _ask(site, now)
     language, day = page.language(), frame.day or now.astimezone(page.zone()).date()
-    buckets = found["series"]
     starts = [datetime.fromisoformat(bucket["bucket"]) for bucket in buckets]
     targets = _targets(frame, starts)
     return page.render(
@@ -58,7 +57,7 @@ def history() -> Response:
         tab="history",
         site=site,
         sites=list(auth.readable_sites()),
-        balance=found,
+        frame=frame.name,
         title=_title(language, frame.name, day),
         width=frame.width,
         fields=FIELDS,
@@ -76,16 +75,17 @@ def history_csv() -> Response:
     site = page.find_site()
     if site is None:
         abort_with(404, "There is no site.")
-    _, found = _ask(site, datetime.now(UTC))
+    _, buckets = _ask(site, datetime.now(UTC))
     date = request.args.get("date", "all")
-    return csv.answer(COLUMNS, found["series"], f"sunspool-{site.name}-{date}.csv")
+    return csv.answer(COLUMNS, buckets, f"sunspool-{site.name}-{date}.csv")
 
 
-def _ask(site: Site, now: datetime) -> tuple[Frame, dict[str, Any]]:
-    """The frame that the request names, a day unless it does, and what is known of it."""
+def _ask(site: Site, now: datetime) -> tuple[Frame, list[dict[str, Any]]]:
+    """The frame that the request names, a day unless it does, and its buckets."""
+    servers = current_app.extensions["store"], current_app.extensions["cache"]
     try:
         frame = frames.parse(FRAMES, {"frame": "day", **_asked()})
-        return frame, balance.answer(current_app.extensions["store"], site, frame, page.zone(), now)
+        return frame, today.history(*servers, site, frame, page.zone(), now)
     except (frames.BadFrame, frames.TooManyBuckets) as error:
         abort_with(422, str(error))
 

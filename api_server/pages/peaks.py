@@ -4,9 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from flask import Response, current_app, g, request
 
-from api_server.data import capacity, periods
-from api_server.data import cost as costs
-from api_server.data.capacity import Meter
+from api_server.data import peaks as data
+from api_server.data import periods
 from api_server.data.periods import EARLIEST_YEAR, LATEST_YEAR
 from api_server.pages import formats, page
 from api_server.pages.languages import Language
@@ -16,7 +15,6 @@ from api_server.web import auth
 from api_server.web.errors import abort_with
 from edge_agent.shared.samples import P1
 
-SHOWN = 20  # of a month's quarters, the highest, as numbers
 COST_FIELDS = (
     "import_kwh",
     "export_kwh",
@@ -39,12 +37,10 @@ def peaks() -> Response:
     meters = _meters()
     if not meters:
         return page.nothing()
-    parts, now, language = current_app.extensions, datetime.now(UTC), page.language()
-    meter = Meter(parts["store"], parts["cache"], page.settings(), _meter(meters), now)
+    now, language = datetime.now(UTC), page.language()
+    servers = current_app.extensions["store"], current_app.extensions["cache"]
     first = _month(now)
-    month = capacity.month(meter, first, SHOWN)
-    cost = costs.answer(meter, "year", first)  # it needs the peaks of the twelve months as well
-    year = capacity.year(meter, first)
+    month, listed, year, cost = data.read(*servers, page.settings(), _meter(meters), first, now)
     return page.render(
         "peaks.html",
         tab="peaks",
@@ -52,7 +48,7 @@ def peaks() -> Response:
         month=month,
         title=formats.month(language, first),
         times=[_time(language, month[name]) for name in TIMES],
-        curve=_draw(language, meter, month["monthly_peak_ts"], first),
+        curve=_draw(language, listed, month["monthly_peak_ts"], first),
         highest=[(one, _time(language, one["bucket"])) for one in month["peaks"]],
         year=year,
         bars=quarters.draw_year(language, year["months"], year["mean_w"]),
@@ -98,14 +94,14 @@ def _steps(first: date, today: date) -> dict[str, str | None]:
     return {"earlier": page.here(date=before.isoformat()[:7]), "later": later}
 
 
-def _draw(language: Language, meter: Meter, highest: str | None, first: date) -> str:
+def _draw(
+    language: Language, listed: list[tuple[float, float]], highest: str | None, first: date
+) -> str:
     zone = page.zone()
     start = periods.midnight(first, zone)
     end = periods.midnight(periods.after(first, "month"), zone)
-    listed, _ = meter.month(first)
-    points = [(one.start_s, one.sampled_w) for one in listed]
     mark = highest and datetime.fromisoformat(highest).timestamp()
-    return quarters.draw_month(language, points, mark, start, end, zone)
+    return quarters.draw_month(language, listed, mark, start, end, zone)
 
 
 def _time(language: Language, text: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, current_app, g, request
 
 from api_server.config import Device, Settings
-from api_server.data import agents, battery, capacity, curve, samples, today
+from api_server.data import agents, battery, capacity, curve, peaks, samples, today
 from api_server.data.agents import Agents
 from api_server.data.cache import Cache
 from api_server.data.database import Store
@@ -65,7 +65,9 @@ class Intake:
         kept = [agents.for_redis(one.device.device_id, report, one.now) for one, report in told]
         cached = bool(outdated or kept) and self._cache.forget(outdated, kept)
         for batch, report in told:
-            self._agents.write(batch.device.device_id, report, batch.now, cached)
+            device_id = batch.device.device_id
+            if self._agents.write(device_id, report, batch.now, cached):
+                self._cache.forget({device_id: [peaks.key(device_id)]})
         return {batch.device: self._count(batch, inserted) for batch in batches}
 
     def _count(self, batch: Batch, inserted: dict[str, int]) -> dict[str, int]:
@@ -80,10 +82,9 @@ class Intake:
         """The keys of what is kept in Redis and may be otherwise with samples that came."""
         device_id, oldest, now = device.device_id, min(columns["ts"]), datetime.now(UTC)
         found = curve.outdated(device_id, oldest, now)
-        if device_id in self._kept_of:
-            found.append(self._kept_of[device_id])
+        found += self._kept_of.get(device_id, [])
         if device.kind == P1.name:
-            return found + capacity.outdated(device_id, oldest, now)
+            return [*found, peaks.key(device_id), *capacity.outdated(device_id, oldest, now)]
         return found + battery.outdated(device_id, columns)
 
 

@@ -3,10 +3,11 @@
 Functions return the API's answers; `now` and `at` are instants in UTC.
 """
 
-from api_server.data.capacity.meter import Meter, quarter_start
+from api_server.data.capacity.meter import Meter
 from api_server.data.capacity.months import month, year
 from api_server.data.capacity.quarters import FLOOR_W
 from api_server.data.capacity.running import became_w, now, outdated, own_peak_w
+from api_server.data.periods import quarter_start
 
 __all__ = [
     "FLOOR_W",

@@ -15,9 +15,9 @@ from api_server.config import Settings
 from api_server.data import agents, rollups
 from api_server.data.cache import Cache
 from api_server.data.capacity import kept, quarters
-from api_server.data.capacity.quarters import Peak, Peaks, Quarter, Told, quarter_start
+from api_server.data.capacity.quarters import Peak, Peaks, Quarter, Told
 from api_server.data.database import HISTORY_S, Store
-from api_server.data.periods import midnight
+from api_server.data.periods import midnight, quarter_start
 from edge_agent.shared.samples import P1, parse_time
 
 KEPT_S = 300  # how long what is closed is remembered, if nothing late comes in

@@ -11,7 +11,14 @@ import msgspec
 
 from api_server.data import rollups
 from api_server.data.counters import Line
-from api_server.data.periods import EARLIEST_YEAR, LATEST_YEAR, QUARTER, after, midnight
+from api_server.data.periods import (
+    EARLIEST_YEAR,
+    LATEST_YEAR,
+    QUARTER,
+    after,
+    midnight,
+    quarter_start,
+)
 from edge_agent.shared.samples import P1
 
 MINUTES = 15
@@ -106,11 +113,6 @@ class Read(NamedTuple):
 def quarter_end(peak_ts: datetime) -> datetime:
     """The end of a peak's quarter, by the time that the meter gives it, whatever that is."""
     return quarter_start(min(peak_ts, FAR) + QUARTER / 2)
-
-
-def quarter_start(at: datetime) -> datetime:
-    """The start of the quarter that a time in UTC lies in."""
-    return at.replace(minute=at.minute // 15 * 15, second=0, microsecond=0)
 
 
 def bounds(first: date, zone: ZoneInfo) -> tuple[datetime, datetime] | None:

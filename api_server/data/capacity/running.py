@@ -11,10 +11,10 @@ from api_server.data.cache import Cache
 from api_server.data.capacity import quarters
 from api_server.data.capacity.meter import KEPT_S, LATE, Meter, month_key
 from api_server.data.capacity.months import local
-from api_server.data.capacity.quarters import FLOOR_W, NEAR, TRUSTED_MINUTES, quarter_start
+from api_server.data.capacity.quarters import FLOOR_W, NEAR, TRUSTED_MINUTES
 from api_server.data.counters import LEAST_STEP_S, STEADY, Fold, Rule, Span
 from api_server.data.database import Store
-from api_server.data.periods import QUARTER, floor, midnight
+from api_server.data.periods import QUARTER, floor, midnight, quarter_start
 from edge_agent.shared.samples import P1, format_time
 
 Reading = tuple[datetime, float]  # of the import register, in kWh

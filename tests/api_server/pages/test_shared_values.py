@@ -125,6 +125,27 @@ def test_today_is_read_once_for_all_viewers(viewed: Viewed):
     assert viewed.count("", viewed.log_in()) == 0  # the whole page
 
 
+@pytest.mark.parametrize("part", ["history?frame=all", "peaks"])
+def test_so_are_a_period_that_runs_and_the_peaks(viewed: Viewed, part):
+    assert viewed.count(part) > 0
+    assert viewed.count(part, viewed.log_in()) == 0
+
+
+def test_another_period_is_not_the_one_that_is_kept(viewed: Viewed):
+    assert viewed.see("history?frame=year").numbers
+    assert not viewed.see("history?frame=year&date=2021").numbers
+    assert viewed.see("history?frame=year").numbers
+
+
+def test_month_peaks_that_an_agent_tells_show_at_once(viewed: Viewed):
+    month = f"{datetime.now(UTC).replace(day=1) - timedelta(days=2):%Y-%m}"
+    assert viewed.see("peaks").number("peak_w", bucket=month).value == ""
+    told = {"samples": [], "agent": {"version": "1", "peaks": [{"month": month, "w": 4928}]}}
+    headers = {"Authorization": f"Bearer {TOKENS['meter']}"}
+    viewed.home.app.test_client().post("/v1/ingest", json=told, headers=headers)
+    assert viewed.see("peaks").number("peak_w", bucket=month).value == "4928"
+
+
 @pytest.mark.parametrize(
     ("device_id", "sent", "part", "field", "value"),
     [
@@ -134,6 +155,11 @@ def test_today_is_read_once_for_all_viewers(viewed: Viewed):
         ("meter", {"energy_import_kwh": 100.1}, "today", "grid_import_kwh", "0.1"),
         ("roof", {"pv_total_kwh": 10.1}, "today", "pv_kwh", "0.1"),
         ("shed", {"pv_total_kwh": 10.1}, "today", "pv_kwh", "0.1"),
+        *(
+            ("roof", {"pv_total_kwh": 10.1}, f"history?frame={frame}", "pv_kwh", "0.1")
+            for frame in ("month", "year", "all")
+        ),
+        ("meter", {"monthly_power_peak_w": 4200}, "peaks", "official_peak_w", "4200"),
     ],
 )
 def test_what_any_device_sends_shows_at_once(viewed: Viewed, device_id, sent, part, field, value):
