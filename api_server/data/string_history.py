@@ -28,8 +28,9 @@ SELECT hour, avg_pv, string1, string2, covered_s + speaks_s FROM (
         sum(avg_string1_power_w * string1_weight) / sum(string1_weight) AS string1,
         sum(avg_string2_power_w * string2_weight) / sum(string2_weight) AS string2,
         sum(covered_s::double precision) AS covered_s,
-        sum(least(extract(epoch FROM least(next_ts, hour + interval '1 hour', %(now)s) - last_ts),
-            %(counts_s)s)) AS speaks_s
+        sum(least(%(counts_s)s, extract(epoch FROM
+            least(next_ts, hour + interval '1 hour', greatest(%(now)s, last_ts)) - last_ts
+        ))) AS speaks_s
     FROM (
         SELECT *, date_trunc('hour', bucket, %(zone)s) AS hour,
             lead(first_ts) OVER (ORDER BY bucket) AS next_ts

@@ -12,6 +12,7 @@ import psycopg2
 import pytest
 
 from api_server.data import strings
+from api_server.data.database import Store
 from tests.support import panels
 from tests.support.home import Home
 from tests.support.servers import Postgres
@@ -185,6 +186,14 @@ def test_the_night_that_has_one_hour_twice(home: Home) -> None:
     )
     first, _ = told(home, "2025-10-26")
     assert [hour["bucket"][11:] for hour in first["hours"]] == ["02:00:00+02:00", "02:00:00+01:00"]
+
+
+def test_a_sample_ahead_of_the_clock_has_given_nothing_yet(home: Home) -> None:
+    """It speaks for no time, and takes none from those before it."""
+    now = datetime(2025, 6, 20, 12, 1, tzinfo=UTC)
+    home.insert("roof", (now + timedelta(minutes=4), two(3000, 1000)))
+    answer = strings.answer(Store(home.url), "roof", SUMMER, BRUSSELS, now)
+    assert [string["energy_kwh"] for string in answer["strings"]] == [0.0, 0.0]
 
 
 @pytest.mark.slow
