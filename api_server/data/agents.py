@@ -51,24 +51,37 @@ class Agents:
         # that it could not write.
         self._written: dict[str, tuple[datetime, Any, Peaks]] = {}
 
-    def write(self, device_id: str, report: Any, now: datetime, cached: bool) -> bool:
-        """Write a `checked` report into the table if that is due, or if it is not `cached`;
-        whether it told other peaks than the one before. Never raises."""
-        last, known, peaks = self._written.get(device_id, (None, None, {}))
-        told = known if report.peaks is UNSET else report.peaks
-        if cached and last and now - last < WRITE_EVERY and told == known:
-            return False
-        if report.peaks is not UNSET:
-            peaks = peaks | _peaks(told, now)
-        self._written[device_id] = now, told, peaks
+    def write(self, reports: list[tuple[str, Any, datetime]], cached: bool) -> list[str]:
+        """Write `checked` reports, each with its device and time, into the table if that is due,
+        or if they are not `cached`; whose told other peaks than the one before. Never raises."""
+        answers, changed = True, []
+        for device_id, report, now in reports:
+            last, known, peaks = self._written.get(device_id, (None, None, {}))
+            told = known if report.peaks is UNSET else report.peaks
+            if cached and last and now - last < WRITE_EVERY and told == known:
+                continue
+            if report.peaks is not UNSET:
+                peaks = peaks | _peaks(told, now)
+            self._written[device_id] = now, told, peaks
+            # After one that failed the others would wait in turn: the next reports are for that.
+            answers = answers and self._try(device_id, report, peaks, now, not cached)
+            if answers:
+                self._written[device_id] = now, told, {}
+            if told != known:
+                changed.append(device_id)
+        return changed
+
+    def _try(self, device_id: str, report: Any, peaks: Peaks, now: datetime, always: bool) -> bool:
+        """Write a report; whether that could be done. Its samples are stored already, and trouble
+        with it must not undo that."""
         text = _json(_without_peaks(report))
-        # The samples are stored already: trouble with their agent's report must not undo that.
-        with suppress(DatabaseUnavailable):
+        try:
             self._store.run(
-                lambda cursor: _write(cursor, device_id, text, peaks, now, not cached), WRITE_S
+                lambda cursor: _write(cursor, device_id, text, peaks, now, always), WRITE_S
             )
-            self._written[device_id] = now, told, {}
-        return told != known
+        except DatabaseUnavailable:
+            return False
+        return True
 
     def read(self, device_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The last report of each of the devices that has one, as it is answered."""

@@ -64,10 +64,9 @@ class Intake:
         told = [one for one in zip(batches, reports, strict=True) if one[1]]
         kept = [agents.for_redis(one.device.device_id, report, one.now) for one, report in told]
         cached = bool(outdated or kept) and self._cache.forget(outdated, kept)
-        for batch, report in told:
-            device_id = batch.device.device_id
-            if self._agents.write(device_id, report, batch.now, cached):
-                self._cache.forget({device_id: [peaks.key(device_id)]})
+        written = [(batch.device.device_id, report, batch.now) for batch, report in told]
+        if changed := self._agents.write(written, cached):
+            self._cache.forget({device_id: [peaks.key(device_id)] for device_id in changed})
         return {batch.device: self._count(batch, inserted) for batch in batches}
 
     def _count(self, batch: Batch, inserted: dict[str, int]) -> dict[str, int]:

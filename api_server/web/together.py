@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 65_536  # of a request; a larger one would hold up the others
 MOST_BATCHES = 64  # of a group
+MOST_SAMPLES = 1000  # of a group of several: it must be stored in the time of one request
 GATHER_S = 0.001  # without another one, before those that wait are stored
 PATIENCE_S = 0.1  # how long a group may take before another is begun beside it
 MOST_GROUPS = 4  # at the same time: half of the threads stay for other requests
@@ -57,18 +58,21 @@ class Together:
             return math.inf
         return PATIENCE_S if self._running else GATHER_S
 
-    def offer(self, connection: Any, piece: bytes, wanted: bool) -> bytes | None:
-        """Take what came over a connection, or keep it until the rest comes; else give it back."""
+    def offer(
+        self, connection: Any, piece: bytes, wanted: bool = True, keeps: bool = True
+    ) -> bytes | None:
+        """Take what came over a connection, or keep it until the rest comes; else give it back.
+        Whether it is wanted at all, and whether the connection may be kept after it."""
         data = self.incomplete.pop(connection, b"") + piece
         taken = False
         if piece and wanted:
             try:
-                taken = self._take(connection, data)
+                taken = self._take(connection, data, keeps)
             except Exception:  # in the main thread it would end the worker
                 log.exception("an ingest could not be read", extra={"event": "error"})
         return None if taken else data
 
-    def _take(self, connection: Any, data: bytes) -> bool:
+    def _take(self, connection: Any, data: bytes, keeps: bool) -> bool:
         began_s, head = perf_counter(), heads.read(data)
         if head is None or not len(data) <= head.end <= MOST_BYTES:
             return False
@@ -81,7 +85,7 @@ class Together:
         batch = self._shortcut.read(writer, data[head.start :], head.gzip)
         if batch is None or not self._shortcut.shares(batch):
             return False
-        arrival = Arrival(connection, data, head.keeps, batch, began_s)
+        arrival = Arrival(connection, data, head.keeps and keeps, batch, began_s)
         self._waiting[batch.device.device_id] = arrival
         return True
 
@@ -93,12 +97,20 @@ class Together:
         self._seen = waiting
         fresh = self._running and monotonic() - self._started < PATIENCE_S
         if waiting and not coming and not fresh and self._running < MOST_GROUPS:
-            group = list(islice(self._waiting.values(), MOST_BATCHES))
-            for one in group:
-                del self._waiting[one.batch.device.device_id]
+            group = self._next_group()
             self._running, self._started = self._running + 1, monotonic()
             self._last, self._seen = len(group), 0
             self._start(self._store, group)
+
+    def _next_group(self) -> list[Arrival]:
+        group: list[Arrival] = []
+        samples = 0
+        for one in list(islice(self._waiting.values(), MOST_BATCHES)):
+            samples += len(one.batch.columns["ts"])
+            if group and samples > MOST_SAMPLES:
+                break
+            group.append(self._waiting.pop(one.batch.device.device_id))
+        return group
 
     def settled(self) -> None:
         """A group has ended."""

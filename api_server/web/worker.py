@@ -71,7 +71,9 @@ class Worker(ThreadWorker):
             return
         except OSError:
             pass  # the thread will meet it again
-        given_back = self._together.offer(conn, piece, self.alive)
+        # As gunicorn does: some connections stay for those who come, or none could be accepted.
+        has_room = self.nr_conns <= self.max_keepalived
+        given_back = self._together.offer(conn, piece, self.alive, has_room)
         if given_back is not None:
             self._hand_over(conn, given_back)
         elif conn in self._together.incomplete:

@@ -6,12 +6,16 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from typing import Any
+from unittest.mock import Mock
 
 import psycopg2
 import pytest
 
 from api_server.data.samples import LOCK
+from api_server.devices import Device
 from api_server.web import heads
+from api_server.web.shortcut import Batch
+from api_server.web.together import Together
 from tests.support.client import INVERTER, METER
 from tests.support.servers import Api, Postgres, Redis, open_folder, wait_until
 
@@ -56,11 +60,14 @@ def connect(api: Api, database) -> Iterator[Callable[..., socket.socket]]:
         yield make
 
 
-def message(device: str, minute: int = 0, samples: int = 3, more: str = "") -> bytes:
+def message(
+    device: str, minute: int = 0, samples: int = 3, more: str = "", told: Any = None
+) -> bytes:
     """A whole request of a device."""
     form = METER if device in METERS else INVERTER
     times = [f"2026-06-01T12:{minute:02}:{second:02}Z" for second in range(samples)]
-    body = json.dumps({"samples": [{**form, "device_id": device, "ts": ts} for ts in times]})
+    sent = [{**form, "device_id": device, "ts": ts} for ts in times]
+    body = json.dumps({"samples": sent, "agent": told})
     return (
         f"POST /v1/ingest HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer t-{device}\r\n"
         f"{more}Content-Length: {len(body)}\r\n\r\n{body}"
@@ -87,11 +94,11 @@ def ask(database, query: str) -> list[tuple]:
         return cursor.fetchall()
 
 
-def send_all(api, connect, database) -> dict[str, socket.socket]:
+def send_all(api, connect, database, **options: Any) -> dict[str, socket.socket]:
     """A request of each device; the first ones are held up until all have been sent."""
     with closing(psycopg2.connect(api.env["DATABASE_URL"])) as holder:
         holder.cursor().execute("LOCK TABLE sungrow_samples IN EXCLUSIVE MODE")
-        sockets = {device: connect(device) for device in DEVICES}
+        sockets = {device: connect(device, **options) for device in DEVICES}
         blocked = (
             "SELECT FROM pg_locks WHERE relation = 'sungrow_samples'::regclass AND NOT granted"
         )
@@ -127,6 +134,44 @@ def test_a_device_whose_marks_are_moved_holds_up_no_other(api, connect, database
         assert [answer(sock) for sock in sockets.values()] == [counts(3)] * len(sockets)
         assert dict(ask(database, STORED)) == dict.fromkeys(sockets, 3)
     assert answer(waiting) == counts(3)
+
+
+def test_reports_that_cannot_be_written_are_not_waited_for_in_turn(api, connect, database):
+    with closing(psycopg2.connect(api.env["DATABASE_URL"])) as holder:
+        holder.cursor().execute("LOCK TABLE agents IN EXCLUSIVE MODE")
+        sockets = send_all(api, connect, database, told={"version": "1"})
+        assert [answer(sock) for sock in sockets.values()] == [counts(3)] * len(sockets)
+
+
+def test_a_group_has_no_more_samples_than_one_request_may():
+    sizes, groups = [600, 400, 1, 1000, 1, 2000], []
+    batches = [
+        Batch(Device(f"roof{number}", "sungrow"), {"ts": [0] * size}, None, None)
+        for number, size in enumerate(sizes)
+    ]
+    shortcut = Mock(writer=lambda token: (b"", batches[int(token)].device))
+    shortcut.read.side_effect = batches
+    together = Together(shortcut, lambda _store, group: groups.append(group), Mock())
+    for number in range(len(sizes)):
+        whole = GOOD.replace(b"Bearer t", b"%d" % number).replace(b"12", b"1") + b"."
+        assert together.offer(number, whole) is None
+    for _ in sizes:
+        together.go()
+        if groups:
+            together.settled()
+    held = [[len(one.batch.columns["ts"]) for one in group] for group in groups]
+    assert held == [[600, 400], [1], [1000], [1], [2000]]
+
+
+def test_connections_that_are_kept_leave_room_for_others(api):
+    env = {**api.env, "GUNICORN_CMD_ARGS": "--worker-connections 10"}
+    with ExitStack() as stack:
+        folder = stack.enter_context(open_folder("sunspool-room-"))
+        port = stack.enter_context(Api(folder, env, workers=1)).port
+        for device in INVERTERS:  # two more than it may have
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+            sock.sendall(message(device))
+            assert answer(sock)[0] == 200
 
 
 def test_requests_may_come_in_pieces_or_two_at_once_and_one_that_ends_is_refused(connect):
