@@ -24,6 +24,8 @@ from api_server.web.together import MOST_BYTES, Together
 
 ARRIVAL_S = 10.0
 LOOK_EVERY_S = 0.5
+CLOSING_S = 2.0  # in which a client may close a connection after its last answer
+PIECE = 65_536
 KEPT: Future[bool] = Future()  # of a request whose connection may be used again
 KEPT.set_result(True)
 STATUSES = {
@@ -46,6 +48,7 @@ class Worker(ThreadWorker):
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
         self._receiving: dict[Any, float] = {}
+        self._closing: dict[Any, float] = {}
         self._looked_s = 0.0  # at what has not arrived, by the monotonic clock
         self._read: dict[Any, bytes] = {}  # of requests that threads are to handle
         self._together: Together | None = None
@@ -114,8 +117,43 @@ class Worker(ThreadWorker):
             elif keeps:
                 self.finish_request(conn, KEPT)
             else:
-                self.nr_conns -= 1
-                conn.close()
+                self._close(conn)
+
+    def finish_request(self, conn: Any, fs: Future[Any]) -> None:
+        """Called by the main thread when a request was handled; gunicorn would wait here, and hold
+        up all others, until a client closes what is not kept."""
+        if fs.cancelled() or fs.exception() or fs.result():
+            super().finish_request(conn, fs)
+        else:
+            self._close(conn)
+
+    def _close(self, conn: Any) -> None:
+        """Close once the client does: what it still sends would make its answer be lost."""
+        self._closing[conn] = time.monotonic() + CLOSING_S
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drop, conn))
+        except (OSError, ValueError):
+            self._closed(conn)
+
+    def _drop(self, conn: Any, sock: Any) -> None:
+        """Read what comes over a connection that closes."""
+        try:
+            if sock.recv(PIECE):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._closed(conn)
+
+    def _closed(self, conn: Any) -> None:
+        del self._closing[conn]
+        with suppress(OSError, KeyError, ValueError):
+            self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
 
     def handle(self, conn: Any) -> Any:
         """Handle one request, in a thread; gunicorn itself would read from it for ever."""
@@ -137,6 +175,9 @@ class Worker(ThreadWorker):
             return
         self._looked_s = now
         self._give_up_waiting(now)
+        for conn, ends in self._closing.copy().items():
+            if now > ends:
+                self._closed(conn)
         for conn, ends in self._receiving.copy().items():
             if now > ends:
                 # Only the way in is closed: an answer that is on its way still gets out. Not by

@@ -174,6 +174,16 @@ def test_connections_that_are_kept_leave_room_for_others(api):
             assert answer(sock)[0] == 200
 
 
+def test_connections_that_clients_leave_open_hold_up_nobody(connect):
+    left = [connect() for _ in range(8)]
+    for sock in left:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+    for sock in left:
+        assert answer(sock)[::2] == (200, "close")
+    assert answer(connect("roof0")) == counts(3)
+    assert [sock.recv(1) for sock in left] == [b""] * len(left)
+
+
 def test_requests_may_come_in_pieces_or_two_at_once_and_one_that_ends_is_refused(connect):
     whole, second, sock = message("roof0"), message("roof0", minute=1), connect()
     for piece in (whole[:40], whole[40:-500], whole[-500:-20], whole[-20:]):
