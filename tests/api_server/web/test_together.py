@@ -77,6 +77,8 @@ def message(
 def answer(sock: socket.socket) -> tuple[int, dict[str, int], str | None]:
     """Status and body of the next answer, and what it says of the connection."""
     with closing(http.client.HTTPResponse(sock)) as response:
+        response.fp.close()  # it would also take the beginning of the next answer
+        response.fp = sock.makefile("rb", buffering=0)
         response.begin()
         return response.status, json.loads(response.read()), response.headers["Connection"]
 
