@@ -12,8 +12,8 @@ from typing import Any
 from api_server.alerts.__main__ import make_look
 from api_server.alerts.look import Look
 from api_server.config import load
-from api_server.data import capacity
 from api_server.data.database import Store
+from api_server.data.periods import quarter_start
 from benchmarks import Row
 from benchmarks._cost import resident_mb
 from benchmarks._processes import alerts_process
@@ -116,7 +116,7 @@ def _fill(place: Site) -> None:
 def _late_in_a_quarter() -> datetime:
     """A moment that lies ten minutes into its quarter, with samples around it."""
     now = datetime.now(UTC)
-    at = capacity.quarter_start(now) + timedelta(minutes=10)
+    at = quarter_start(now) + timedelta(minutes=10)
     return at if at <= now else at - timedelta(minutes=15)
 
 

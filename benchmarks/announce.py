@@ -10,8 +10,9 @@ from typing import Any
 
 import psycopg2
 
-from api_server.data.capacity import FLOOR_W, quarter_start
+from api_server.data.capacity import FLOOR_W
 from api_server.data.capacity.running import foresee
+from api_server.data.periods import quarter_start
 from benchmarks import Row
 from benchmarks._processes import alerts_process
 from benchmarks._site import site

@@ -13,7 +13,7 @@ from api_server.data import alerts, battery, capacity, samples, strings
 from api_server.data.agents import Agents
 from api_server.data.cache import Cache
 from api_server.data.database import DatabaseUnavailable, Store
-from api_server.data.periods import midnight
+from api_server.data.periods import midnight, quarter_start
 from api_server.devices import Device
 from edge_agent.shared import logs
 from edge_agent.shared.samples import KINDS, parse_time
@@ -102,7 +102,7 @@ class Gatherer:
         self, newest: dict[str, dict[str, Any]], known: dict[str, Known], now: datetime
     ) -> set[str]:
         """Devices to look at closely: their quarter may be a peak, or an alert about it is open."""
-        start, zone = capacity.quarter_start(now), self.settings.site_timezone
+        start, zone = quarter_start(now), self.settings.site_timezone
         limits_w = {
             device_id: max(
                 capacity.own_peak_w(

@@ -12,6 +12,7 @@ from api_server.data import capacity, cost, moment
 from api_server.data.cache import Cache
 from api_server.data.capacity import Meter
 from api_server.data.database import Store
+from api_server.data.periods import quarter_start
 
 HIGHEST = 20  # of a month's quarters, with their numbers
 
@@ -42,7 +43,7 @@ def read(
     if first != now.astimezone(settings.site_timezone).date().replace(day=1):
         return ask()
     # A quarter counts from its end on.
-    return Peaks(*moment.read(cache, key(device_id), capacity.quarter_start(now), now, ask))
+    return Peaks(*moment.read(cache, key(device_id), quarter_start(now), now, ask))
 
 
 def key(device_id: str) -> str:

@@ -7,6 +7,7 @@ from api_server.config import Settings
 from api_server.data import capacity, moment
 from api_server.data.cache import Cache, quarter_key
 from api_server.data.database import Store
+from api_server.data.periods import quarter_start
 
 
 def read(
@@ -17,4 +18,4 @@ def read(
     def ask() -> dict[str, Any] | None:
         return capacity.now(store, cache, settings, meter, now)
 
-    return moment.read(cache, quarter_key(meter), capacity.quarter_start(now), now, ask)
+    return moment.read(cache, quarter_key(meter), quarter_start(now), now, ask)

@@ -1,8 +1,9 @@
-"""gunicorn's threaded worker with two habits of ours.
+"""gunicorn's threaded worker with some habits of ours.
 
-A client that drips its request can not hold a thread: it must have sent all of it in time. And
-what is no HTTP is refused in JSON, without repeating what was sent, to the client or in the log:
-it may well hold a token.
+Ordinary ingests are read by the main thread and stored together. A client that drips its request
+cannot hold a thread: it must have sent all of it in time. One that leaves its connection open
+cannot hold the main thread. And what is no HTTP is refused in JSON, without repeating what was
+sent, to the client or in the log: it may well hold a token.
 """
 
 import json

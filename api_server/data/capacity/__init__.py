@@ -7,7 +7,6 @@ from api_server.data.capacity.meter import Meter
 from api_server.data.capacity.months import month, year
 from api_server.data.capacity.quarters import FLOOR_W
 from api_server.data.capacity.running import became_w, now, outdated, own_peak_w
-from api_server.data.periods import quarter_start
 
 __all__ = [
     "FLOOR_W",
@@ -17,6 +16,5 @@ __all__ = [
     "now",
     "outdated",
     "own_peak_w",
-    "quarter_start",
     "year",
 ]
