@@ -67,11 +67,11 @@ class Worker(ThreadWorker):
         if self._together is None or buffered:
             super().enqueue_req(conn)
             return
-        piece = b""
+        piece, begun = b"", conn in self._together.incomplete
         try:
             piece = conn.sock.recv(MOST_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            self._await(conn)
+            self._await(conn, begun)
             return
         except OSError:
             pass  # the thread will meet it again
@@ -81,7 +81,7 @@ class Worker(ThreadWorker):
         if given_back is not None:
             self._hand_over(conn, given_back)
         elif conn in self._together.incomplete:
-            self._await(conn)
+            self._await(conn, begun)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Store together what arrived at the same time."""
@@ -90,9 +90,11 @@ class Worker(ThreadWorker):
         if self._together is not None:
             self._together.go()
 
-    def _await(self, conn: Any) -> None:
-        """Wait without a thread until something comes over a connection."""
-        conn.timeout = time.monotonic() + ARRIVAL_S
+    def _await(self, conn: Any, begun: bool) -> None:
+        """Wait without a thread until something comes over a connection, no longer for a request
+        that has begun than from there."""
+        if not begun:
+            conn.timeout = time.monotonic() + ARRIVAL_S
         self.pending_conns.append(conn)
         readable = partial(self.on_pending_socket_readable, conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, readable)

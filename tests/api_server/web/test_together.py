@@ -4,7 +4,8 @@ import http.client
 import json
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
+from time import monotonic
 from typing import Any
 from unittest.mock import Mock
 
@@ -16,6 +17,7 @@ from api_server.devices import Device
 from api_server.web import heads
 from api_server.web.shortcut import Batch
 from api_server.web.together import Together
+from api_server.web.worker import ARRIVAL_S
 from tests.support.client import INVERTER, METER
 from tests.support.servers import Api, Postgres, Redis, open_folder, wait_until
 
@@ -206,6 +208,22 @@ def test_the_rest_of_a_request_is_waited_for(connect):
         sock.recv(1)
     sock.sendall(whole[-10:])
     assert answer(sock) == counts(3)
+
+
+@pytest.mark.full
+def test_a_request_that_drips_is_refused_in_time(connect):
+    whole, sock, began_s = message("roof0", samples=9), connect(), monotonic()
+    head, _, body = whole.partition(b"\r\n\r\n")
+    sock.sendall(head + b"\r\n\r\n")
+    sock.settimeout(0.2)
+    said = b""
+    for byte in body[:100]:
+        sock.sendall(bytes([byte]))
+        with suppress(TimeoutError, ConnectionError):
+            if said := sock.recv(100):
+                break
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert monotonic() - began_s < ARRIVAL_S + 2
 
 
 def test_a_connection_is_kept_or_closed_as_it_was_asked(connect):
