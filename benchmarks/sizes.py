@@ -135,8 +135,8 @@ def _row(size: int, alone: Cost, spread: dict[str, float]) -> Row:
         f" {reads:.1f}; memory {memory_gb:.1f} GB; disk {day_gb:.0f} GB a day, {kept}"
     )
     if spread:
-        cores = (size * spread[part] / BUSY for part in ("coordinator", "workers"))
-        note += "; on Citus: coordinator {:.1f} cores, workers {:.1f}".format(*cores)
+        cores = (size * spread[part] / BUSY for part in ("API", "coordinator", "workers"))
+        note += "; on Citus: API {:.1f} cores, coordinator {:.1f}, workers {:.1f}".format(*cores)
     ratio = (api + database + reads) / CORES
     against = f"{CORES} cores, {BUSY:.0%} busy"
     return Row(f"{size:,} homes", against, ratio, ratio, ratio, "told", True, note)
