@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
 
-# A clock that stands before this has not been set: no sample can be older than its own program.
+# When the first version was: a clock that stands before has not been set, and no sample is older.
 RELEASED = datetime(2026, 11, 21, tzinfo=UTC)

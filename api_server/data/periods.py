@@ -13,10 +13,8 @@ FORMS = {
     "year": r"[0-9]{4}",
 }
 QUARTER = timedelta(minutes=15)
-EARLIEST_YEAR, LATEST_YEAR = (
-    2019,
-    2200,
-)  # no sample lies outside; west of Greenwich 2020 begins late
+# No sample lies outside; west of Greenwich the first of them begin in the year before 2020.
+EARLIEST_YEAR, LATEST_YEAR = 2019, 2200
 
 
 def parse_date(text: str, span: str) -> date:
