@@ -1,7 +1,6 @@
 """The devices an agent can read. A new one is a folder here and one line in `open_source`."""
 
-from collections.abc import Callable, Iterator
-from itertools import repeat
+from collections.abc import Callable
 from threading import Event
 from typing import Any, Protocol
 
@@ -37,10 +36,12 @@ class SourceError(Exception):
         self.wait_s = wait_s
 
 
-def retry_waits() -> Iterator[float]:
-    """How long to leave a device alone after each failure in a row (a wedged dongle needs 90 s)."""
-    yield from (5.0, 20.0, 45.0)
-    yield from repeat(90.0)
+def retry_wait_s(failures: int) -> float:
+    """How long to leave a device alone after so many failures in a row.
+
+    A dongle that hangs needs up to 90 s of silence.
+    """
+    return {1: 5.0, 2: 20.0, 3: 45.0}.get(failures, 90.0)
 
 
 def open_source(settings: Any, now: Callable[[], ReadingTime], stop: Event) -> Source:

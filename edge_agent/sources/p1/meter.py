@@ -10,7 +10,7 @@ from typing import Any
 from edge_agent.clock import ReadingTime
 from edge_agent.http import Answer, Connection, NoAnswer
 from edge_agent.shared import logs
-from edge_agent.sources import NothingNew, Sample, SourceError, retry_waits
+from edge_agent.sources import NothingNew, Sample, SourceError, retry_wait_s
 from edge_agent.sources.p1 import telegram
 from edge_agent.sources.p1.normalize import V1, V2, NoPower, PeakTime, meter_time, normalize
 from edge_agent.sources.p1.tls import Identity, WrongIdentity
@@ -55,7 +55,7 @@ class P1Source:
         secure = self._identity.secure if self._identity else None
         self._connection = Connection(settings.hw_p1_host, settings.hw_p1_port, secure)
         self._timeout_s = settings.hw_p1_timeout_s
-        self._waits = retry_waits()
+        self._failures = 0  # in a row
         self._monotonic = monotonic
         self.month_peaks: list[dict[str, Any]] | None = None  # of past months, as last read
         self._peak_time = PeakTime(self._zone)
@@ -94,12 +94,11 @@ class P1Source:
         if answer.status in (401, 403):
             raise SourceError(f"{where} answered {answer.status}: {self._remedy()}", HUMAN_WAIT_S)
         if answer.status != 200:
-            raise SourceError(f"{where} answered {answer.status}", next(self._waits))
+            raise self._failed(f"{where} answered {answer.status}")
         body = answer.json()
         if not isinstance(body, dict):
-            cause = f"{where} answered something that is not a JSON object"
-            raise SourceError(cause, next(self._waits))
-        self._waits = retry_waits()
+            raise self._failed(f"{where} answered something that is not a JSON object")
+        self._failures = 0
         if self._identity is not None:
             self._identity.remember()
         return body
@@ -109,7 +108,11 @@ class P1Source:
             return self._get(path)
         except (NoAnswer, WrongIdentity) as error:
             self._product_known = self._v2  # something else may answer next time
-            raise SourceError(str(error), next(self._waits)) from error
+            raise self._failed(str(error)) from error
+
+    def _failed(self, cause: str) -> SourceError:
+        self._failures += 1
+        return SourceError(cause, retry_wait_s(self._failures))
 
     def _get(self, path: str, within_s: float | None = None) -> Answer:
         within_s = within_s or self._timeout_s

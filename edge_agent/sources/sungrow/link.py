@@ -13,16 +13,20 @@ from dataclasses import dataclass
 from functools import cache
 from threading import Event
 from time import monotonic, sleep
+from typing import Any
 
 from pymodbus.framer import FramerSocket
 from pymodbus.pdu import DecodePDU
 from pymodbus.pdu.register_message import ReadInputRegistersRequest
 
+from edge_agent.sources import SourceError
+
 STOP_CHECK_S = 0.2
 
+_HEAD = struct.Struct(">HHHBBB")  # number, protocol, length, unit, function, bytes or exception
+_FUNCTION = 4  # read input registers
 _FAILED = 0x80  # added to the function code of an exception reply
-_REFUSAL_BYTES = 9
-_LENGTHS = (b"\0\3", b"\0\2")  # in an exception reply, and what some WiNet-S say
+_EXCEPTION_LENGTHS = (3, 2)  # what the standard says, and what some WiNet-S say
 _EXCEPTIONS = {
     1: "illegal function",
     2: "illegal address",
@@ -61,20 +65,19 @@ class ConnectionLost(Exception):
 
 
 class Refused(Exception):
-    """The inverter answered with an exception code instead of words."""
+    """The inverter answered with an exception code instead of words.
+
+    `for_good`: it does not know the address; all other codes are states of a dongle that pass.
+    """
 
     def __init__(self, code: int):
         meaning = _EXCEPTIONS.get(code)
         super().__init__(f"exception {code}" + (f", {meaning}" if meaning else ""))
-        self.code = code
+        self.for_good = code in (2, 3)
 
 
 class InvalidReply(Exception):
     """Bytes that are no reply to what was asked."""
-
-
-class Stopping(Exception):
-    """The agent stops; nothing more is asked."""
 
 
 class Link:
@@ -83,14 +86,15 @@ class Link:
     pymodbus writes the requests. Its client is not used, because it repeats them, connects anew in
     the middle of a poll, skips replies to other requests, takes words of another function, and
     waits for as long as single bytes drip in; nor is its decoder, which takes most of the CPU time
-    of a poll.
+    of a poll. Where the agent is told to stop, SourceError is raised instead of asking on.
     """
 
-    def __init__(self, host: str, port: int, unit: int, delay_s: float, stop: Event, pace: Pace):
-        self.where = f"{host}:{port}"
-        self._address = (host, port)
-        self._unit = unit
-        self._delay_s = delay_s
+    def __init__(self, settings: Any, stop: Event, pace: Pace):
+        self._address = (settings.sungrow_host, settings.sungrow_port)
+        self.where = f"{settings.sungrow_host}:{settings.sungrow_port}"
+        self.answered = False  # anything in this poll
+        self._unit = settings.sungrow_slave_id
+        self._delay_s = settings.inter_register_delay_ms / 1000
         self._stop = stop
         self._pace = pace
         self._socket: socket.socket | None = None
@@ -98,55 +102,36 @@ class Link:
         self._quiet_until = 0.0
         self._next_poll = 0.0
         self._first = True
-        self._answered = False  # anything in this poll
         self._time_left_s = 0.0
-
-    @property
-    def connected(self) -> bool:
-        """Whether there is a connection to ask on."""
-        return self._socket is not None
 
     def begin_poll(self) -> bool:
         """Wait until a poll may begin, and connect if need be; whether the connection is new."""
         self._pause_until(self._next_poll)
         self._first = True
-        self._answered = False
+        self.answered = False
         self._time_left_s = self._pace.poll_s
-        if self.connected:
+        if self._socket is not None:
             return False
-        self._connect()
+        try:
+            self._socket = socket.create_connection(self._address, timeout=self._pace.request_s)
+        except (OSError, UnicodeError) as error:
+            self.rest()
+            raise ConnectionLost(f"{self.where} {_unreachable(error)}") from error
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.settimeout(min(STOP_CHECK_S, self._pace.request_s))
         return True
 
     def read(self, start: int, count: int) -> list[int]:
-        """The words from `start` on; raises Refused, or ConnectionLost."""
-        if self._socket is None:
-            raise ConnectionLost(f"not connected to {self.where}")
-        self._pause_until(self._quiet_until)
-        began, hurried = monotonic(), self._time_left_s < self._pace.request_s
+        """The words from `start` on; a busy dongle is asked twice.
+
+        Raises Refused, or ConnectionLost.
+        """
         try:
-            words = self._exchange(
-                self._socket, start, count, began + min(self._time_left_s, self._pace.request_s)
-            )
-        except Refused:
-            self._answered = True
-            raise
-        except (InvalidReply, OSError) as error:
-            self.close()
-            self._first = True  # the next poll needs its gap from here
-            text = f"{self.where} {_complaint(error, f'{count} words at {start}')}"
-            if not self._answered:
-                text += _hint(error)
-            raise ConnectionLost(text, hurried) from error
-        else:
-            self._answered = True
-            return words
-        finally:
-            now = monotonic()
-            self._time_left_s -= now - began
-            self._quiet_until = now + self._delay_s
-            if self._first:
-                self._first = False
-                self.rest()
+            return self._read(start, count)
+        except Refused as error:
+            if error.for_good:
+                raise
+            return self._read(start, count)
 
     def rest(self) -> None:
         """Let the gap before the next poll begin now."""
@@ -158,31 +143,61 @@ class Link:
             self._socket.close()
             self._socket = None
 
-    def _connect(self) -> None:
+    def _read(self, start: int, count: int) -> list[int]:
+        self._pause_until(self._quiet_until)
+        began, hurried = monotonic(), self._time_left_s < self._pace.request_s
         try:
-            connected = socket.create_connection(self._address, timeout=self._pace.request_s)
-        except (OSError, UnicodeError) as error:
-            self.rest()
-            raise ConnectionLost(f"{self.where} {_unreachable(error)}") from error
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connected.settimeout(min(STOP_CHECK_S, self._pace.request_s))
-        self._socket = connected
+            deadline = began + min(self._time_left_s, self._pace.request_s)
+            words = self._exchange(start, count, deadline)
+            self.answered = True
+            return words
+        except Refused:
+            self.answered = True
+            raise
+        except (InvalidReply, OSError) as error:
+            self.close()
+            self._first = True  # the next poll needs its gap from here
+            text = f"{self.where} {_complaint(error, f'{count} words at {start}', self.answered)}"
+            raise ConnectionLost(text, hurried) from error
+        finally:
+            now = monotonic()
+            self._time_left_s -= now - began
+            self._quiet_until = now + self._delay_s
+            if self._first:
+                self._first = False
+                self.rest()
 
-    def _exchange(
-        self, connected: socket.socket, start: int, count: int, deadline: float
-    ) -> list[int]:
+    def _exchange(self, start: int, count: int, deadline: float) -> list[int]:
         """Ask once; raises Refused, InvalidReply, or OSError."""
         self._number = self._number % 0xFFFF + 1
-        asked = self._number.to_bytes(2, "big") + _request(start, count, self._unit)[2:]
-        connected.send(asked)
-        packet = b""
+        self._socket.send(self._number.to_bytes(2, "big") + _request(start, count, self._unit)[2:])
+        reply = b""
         while not self._stop.is_set():
-            packet += _received(connected)
-            if (words := _words(packet, asked, count)) is not None:
-                return words
+            try:
+                received = self._socket.recv(4096)
+                if not received:
+                    raise ConnectionResetError
+                reply += received
+            except TimeoutError:
+                pass  # of a moment, to see whether the agent stops
+            if len(reply) >= _HEAD.size and self._is_whole(reply, count):
+                return list(struct.unpack_from(f">{count}H", reply, _HEAD.size))
             if monotonic() >= deadline:
                 raise TimeoutError
-        raise Stopping("the agent stops")
+        raise SourceError("the agent stops")
+
+    def _is_whole(self, reply: bytes, count: int) -> bool:
+        """Whether these words are all there; raises Refused, or InvalidReply."""
+        number, protocol, length, unit, function, last = _HEAD.unpack_from(reply)
+        if (number, protocol, unit) == (self._number, 0, self._unit):
+            size = _HEAD.size + 2 * count
+            words_follow = function == _FUNCTION and (length, last) == (3 + 2 * count, 2 * count)
+            if words_follow and len(reply) <= size:
+                return len(reply) == size
+            failed = function == _FUNCTION | _FAILED and length in _EXCEPTION_LENGTHS
+            if failed and len(reply) == _HEAD.size:
+                raise Refused(last)
+        raise InvalidReply
 
     def _pause_until(self, moment: float) -> None:
         while (left := moment - monotonic()) > 0 and not self._stop.is_set():
@@ -191,18 +206,7 @@ class Link:
             else:
                 sleep(left)  # takes half the CPU time
         if self._stop.is_set():
-            raise Stopping("the agent stops")
-
-
-def _received(connected: socket.socket) -> bytes:
-    """What has come, nothing after a while of silence; raises OSError."""
-    try:
-        data = connected.recv(4096)
-    except TimeoutError:
-        return b""
-    if not data:
-        raise ConnectionResetError
-    return data
+            raise SourceError("the agent stops")
 
 
 @cache
@@ -212,47 +216,22 @@ def _request(start: int, count: int, unit: int) -> bytes:
     return FramerSocket(DecodePDU(False)).buildFrame(request)
 
 
-def _words(packet: bytes, asked: bytes, count: int) -> list[int] | None:
-    """The words of a reply, None while it is not all there; raises Refused or InvalidReply."""
-    unit, function = asked[6:8]
-    reply = asked[:4] + struct.pack(">HBBB", 3 + 2 * count, unit, function, 2 * count)
-    size = len(reply) + 2 * count
-    if _begins(packet, reply, size):
-        whole = len(packet) == size
-        return list(struct.unpack_from(f">{count}H", packet, len(reply))) if whole else None
-    failed = bytes([unit, function | _FAILED])
-    refusals = (asked[:4] + length + failed for length in _LENGTHS)
-    if not any(_begins(packet, refusal, _REFUSAL_BYTES) for refusal in refusals):
-        raise InvalidReply
-    if len(packet) == _REFUSAL_BYTES:
-        raise Refused(packet[-1])
-    return None
-
-
-def _begins(data: bytes, head: bytes, length: int) -> bool:
-    """Whether data is the beginning of a packet with this head and length, or all of it."""
-    return len(data) <= length and (data.startswith(head) or head.startswith(data))
-
-
-def _complaint(error: Exception, asked: str) -> str:
-    match error:
-        case TimeoutError():
-            return f"does not answer {asked} in time (timeout)"
-        case ConnectionError():
-            return f"closed the connection when asked for {asked}"
-        case InvalidReply():
-            return f"sent something that is no reply to what was asked ({asked})"
-    return f"is lost at {asked}: {error}"
-
-
-def _hint(error: Exception) -> str:
-    """What to look at when nothing at all was answered in a poll."""
-    if isinstance(error, InvalidReply):
-        return ""
-    return (
+def _complaint(error: Exception, asked: str, answered: bool) -> str:
+    """What went wrong, and what to look at when nothing at all was answered in a poll."""
+    hint = (
         ": is another client connected to the dongle, is SUNGROW_SLAVE_ID right? "
         "The slave of a cluster answers on another unit, often 2"
     )
+    match error:
+        case InvalidReply():
+            return f"sent something that is no reply to what was asked ({asked})"
+        case TimeoutError():
+            text = f"does not answer {asked} in time (timeout)"
+        case ConnectionError():
+            text = f"closed the connection when asked for {asked}"
+        case _:
+            text = f"is lost at {asked}: {error}"
+    return text if answered else text + hint
 
 
 def _unreachable(error: OSError | UnicodeError) -> str:

@@ -11,8 +11,7 @@ from typing import Any
 
 from edge_agent.shared.alarms import format_alarms
 from edge_agent.shared.samples import SUNGROW, format_time
-from edge_agent.sources.sungrow.consistency import believed, contradicted
-from edge_agent.sources.sungrow.reading import Blocks, Reading
+from edge_agent.sources.sungrow.reading import Blocks, Reading, believed
 from edge_agent.sources.sungrow.registers import CHARGING, DISCHARGING
 
 _FIELDS = {field.name: field for field in SUNGROW.fields}
@@ -87,7 +86,6 @@ class _Values:
 
     def __init__(self, reading: Reading):
         self.reading = reading
-        self.contradicted = contradicted(reading)
         self.unusable: dict[str, list[int]] = {}
 
     def value(self, register: str, field: str) -> float | None:
@@ -95,7 +93,7 @@ class _Values:
         value, contract = self.reading.numbers[register], _FIELDS[field]
         if (
             value is None
-            or register in self.contradicted
+            or register in self.reading.contradicted
             or not contract.low <= value <= contract.high
             or (value == 0 and field in _NEVER_ZERO)
         ):
@@ -138,14 +136,14 @@ def _export(values: _Values) -> float | None:
     bought = values.value("meter_active_power", "export_power_w")
     if bought:  # a WiNet-S without a meter says 0
         return -bought
-    if not values.reading.in_one_reply("total_active_power", "load_power"):
-        return None  # they would be of two moments
+    if not values.reading.balances:
+        return None
     active = values.value("total_active_power", "export_power_w")
     load = values.value("load_power", "load_power_w")
     if active is None or load is None:
         return None
     left = active - load
     # Loads on the backup port are in the load, not in the active power: that is no import.
-    if left < 0 and "export_power" in values.contradicted:
+    if left < 0 and "export_power" in values.reading.contradicted:
         return None
     return left if _FIELDS["export_power_w"].low <= left <= _FIELDS["export_power_w"].high else None

