@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from api_server.data import peaks, today
+from api_server.data import closed, peaks, today
 from api_server.data.cache import quarter_key
 from api_server.devices import Site as House
 from benchmarks import Row, _cost, _viewers
@@ -37,7 +37,7 @@ SERVER_MS, UNCACHED_MS, MORE_MS, COMPLETE_MS, MAX_BYTES = 25, 150, 100, 300, 100
 NEW = [key for keys in today.keys([House("home", "meter", ("roof",))]).values() for key in keys]
 NEW += [peaks.key("meter"), *map(quarter_key, ("meter", "roof"))]
 REALTIME = ("realtime:roof", "realtime:meter")  # of all databases
-LATE = [*NEW, "curve:roof", "curve:meter"]
+LATE = [*NEW, *(f"{name}:{device}" for name in closed.NAMES for device in ("roof", "meter"))]
 COOKIE = "__Host-sunspool"
 
 _HOUSE = """

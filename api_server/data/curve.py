@@ -1,21 +1,15 @@
-"""Today's power of a house per 5 minutes, for which closed periods are read only once.
+"""Today's power of a house per 5 minutes."""
 
-They are kept in Redis per device; whoever takes in samples of one of them has it forgotten.
-"""
-
-import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from api_server.data import battery as battery_of
 from api_server.data.cache import Cache
+from api_server.data.closed import PERIOD, Closed
 from api_server.data.database import Store
 from api_server.devices import Site
 from edge_agent.shared.samples import P1, SUNGROW, Kind
 
-PERIOD = timedelta(minutes=5)
-LATE = timedelta(seconds=60)  # samples of a period still come for so long, as a matter of course
-KEPT_S = 3600
 GAUGES = {
     P1.name: ("power_w",),
     SUNGROW.name: ("pv_power_w", "battery_power_w", "battery_soc_pct"),
@@ -32,6 +26,8 @@ _MEANS = {
 
 # The means of a device by the start of each period, in seconds since 1970.
 Means = dict[int, list[float | None]]
+
+_CLOSED = Closed("curve", Means, ahead=PERIOD)
 
 
 def read(
@@ -57,59 +53,19 @@ def _inverter(store: Store, cache: Cache, device_id: str, start: datetime, now: 
     return means
 
 
-def outdated(device_id: str, oldest: datetime, now: datetime) -> list[str]:
-    """The key of the closed periods of a device, if samples of them have come."""
-    return [f"curve:{device_id}"] if oldest < _open(now) else []
-
-
-def _open(now: datetime) -> datetime:
-    """When the first period begins that samples may still come to."""
-    seconds = int((now - LATE).timestamp()) // 300 * 300
-    return datetime.fromtimestamp(seconds, UTC)
-
-
 def _means(
     store: Store, cache: Cache, kind: Kind, device_id: str, start: datetime, now: datetime
 ) -> Means:
-    key, closed_until = f"curve:{device_id}", max(_open(now), start)
-    text = cache.recall(key)
-    at, until, means = _recall(text, start, now)
-    # It is kept only if nobody has had it forgotten since before the database is asked.
-    claim = (text or cache.claim(key)) if until < closed_until else None
-    means |= store.run(lambda cursor: _read(cursor, kind, device_id, until, now + PERIOD))
-    if claim:
-        closed = {second: one for second, one in means.items() if second < closed_until.timestamp()}
-        times = {
-            "at": at.timestamp(),
-            "start": start.timestamp(),
-            "until": closed_until.timestamp(),
-        }
-        kept = {**times, "means": closed}
-        cache.replace(key, claim, json.dumps(kept), KEPT_S)
-    return means
+    def extend(means: Means, since: datetime, until: datetime) -> Means:
+        return means | store.run(lambda cursor: _read(cursor, kind, device_id, since, until))
+
+    return _CLOSED.read(cache, device_id, [start], now, {}, extend)
 
 
 def _read(cursor: Any, kind: Kind, device_id: str, since: datetime, until: datetime) -> Means:
     means = ", ".join(_MEANS[kind.name].format(name) for name in GAUGES[kind.name])
     cursor.execute(_READ.format(means=means, kind=kind.name), (device_id, since, until))
     return {row[0]: list(row[1:]) for row in cursor.fetchall()}
-
-
-def _recall(text: bytes | None, start: datetime, now: datetime) -> tuple[datetime, datetime, Means]:
-    """Since when and until when the periods of the day are kept, and their means; of no other day.
-
-    However often they go on, they are read anew in the end: a Redis may have come back with what
-    it was told to forget.
-    """
-    try:
-        kept = json.loads(text or "")
-        at = datetime.fromtimestamp(kept["at"], UTC)
-        if kept["start"] == start.timestamp() and abs(now - at) < timedelta(seconds=KEPT_S):
-            means = {int(second): list(values) for second, values in kept["means"].items()}
-            return at, datetime.fromtimestamp(kept["until"], UTC), means
-    except (ValueError, TypeError, LookupError, AttributeError):
-        pass
-    return now, start, {}
 
 
 def _join(second: int, meter: Means, inverters: list[Means]) -> dict[str, Any]:

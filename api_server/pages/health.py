@@ -1,6 +1,7 @@
 """Whether everything works: devices, their agents, the gaps of today, open alerts."""
 
 from datetime import UTC, datetime, timedelta
+from heapq import nlargest
 from typing import Any
 
 from flask import Response, current_app, g
@@ -28,24 +29,24 @@ AGENT_NUMBERS = (
 @blueprint.get("/health")
 def health() -> Response:
     """The page."""
-    parts, settings, now = current_app.extensions, page.settings(), datetime.now(UTC)
+    parts, now = current_app.extensions, datetime.now(UTC)
     known = g.caller.devices
     found = devices.answer(
         parts["store"],
         parts["agents"],
         known.values(),
-        settings.sites,
+        page.settings().sites,
         auth.readable_sites().values(),
         now,
     )
-    day = now.astimezone(settings.site_timezone).date()
-    language = page.language()
+    today, language = now.astimezone(page.zone()).date(), page.language()
     shown = []
     for one in found["devices"]:
         device = known[one["device_id"]]
-        complete = completeness.answer(parts["store"], one["agent"], device, day, settings, now)
+        servers = parts["store"], parts["cache"]
+        day = completeness.read(*servers, one["agent"], device, today, page.zone(), now)
         times = {name: _told(language, one, name) for name in ("reported_ts", "oldest_ts")}
-        shown.append({**one, **_day(language, complete, now), **times})
+        shown.append({**one, **_day(language, day, now), **times})
     return page.render(
         "health.html",
         tab="health",
@@ -57,24 +58,19 @@ def health() -> Response:
     )
 
 
-def _day(language: Language, complete: dict[str, Any], now: datetime) -> dict[str, Any]:
+def _day(language: Language, found: completeness.Day, now: datetime) -> dict[str, Any]:
     """A device's day with its gaps, the longest as text, all as a line."""
     zone = page.zone()
     day = now.astimezone(zone).date()
     start, end = periods.midnight(day, zone), periods.midnight(day + timedelta(days=1), zone)
-    spans = [
-        (gap, datetime.fromisoformat(gap["from"]), datetime.fromisoformat(gap["to"]))
-        for gap in complete["gaps"]
-    ]
-    longest = sorted(spans, key=lambda one: -one[0]["missing_s"])[:SHOWN]
+    longest = nlargest(SHOWN, found.gaps, key=found.missing)
     return {
-        "day": complete,
-        "line": gauges.draw_gaps(
-            language, [(begin, stop) for _, begin, stop in spans], start, end, now, zone
-        ),
+        "day": found.numbers(),
+        "line": gauges.draw_gaps(language, found.gaps, start, end, now, zone),
+        "gap_count": len(found.gaps),
         "gaps": [
-            (gap, f"{begin:%H:%M:%S}", f"{stop:%H:%M:%S}")
-            for gap, begin, stop in sorted(longest, key=lambda one: one[1])
+            (found.tell(gap, zone), *(f"{at.astimezone(zone):%H:%M:%S}" for at in gap))
+            for gap in sorted(longest)
         ],
     }
 

@@ -32,9 +32,10 @@ def completeness_of_a_day() -> dict[str, Any]:
     """How much of a local day the samples of a device cover, and where they do not."""
     device, settings = readable_device(), current_app.config["SETTINGS"]
     now = datetime.now(UTC)
-    store, agents = (current_app.extensions[name] for name in ("store", "agents"))
+    store, cache, agents = (current_app.extensions[one] for one in ("store", "cache", "agents"))
     agent = agents.read([device.device_id]).get(device.device_id)
-    return completeness.answer(store, agent, device, _day(settings, now), settings, now)
+    day, zone = _day(settings, now), settings.site_timezone
+    return completeness.answer(store, cache, agent, device, day, zone, now)
 
 
 def _day(settings: Settings, now: datetime) -> Any:

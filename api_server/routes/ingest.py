@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, current_app, g, request
 
 from api_server.config import Device, Settings
-from api_server.data import agents, battery, capacity, curve, peaks, samples, today
+from api_server.data import agents, battery, capacity, closed, peaks, samples, today
 from api_server.data.agents import Agents
 from api_server.data.cache import Cache
 from api_server.data.database import Store
@@ -80,7 +80,7 @@ class Intake:
     def _outdated(self, device: Device, columns: dict[str, list[Any]]) -> list[str]:
         """The keys of what is kept in Redis and may be otherwise with samples that came."""
         device_id, oldest, now = device.device_id, min(columns["ts"]), datetime.now(UTC)
-        found = curve.outdated(device_id, oldest, now)
+        found = closed.outdated(device_id, oldest, now)
         found += self._kept_of.get(device_id, [])
         if device.kind == P1.name:
             return [*found, peaks.key(device_id), *capacity.outdated(device_id, oldest, now)]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -60,7 +59,7 @@ def draw_gaps(
     until: datetime,
     zone: ZoneInfo,
 ) -> Markup:
-    """The day so far as a line with holes, and the hours below it."""
+    """The day so far as a line with holes, the gaps from the first on, and the hours below it."""
     length = end - start
     covered = percent(max(until - start, timedelta()) / length)
     holes = tag("path", class_="gap", d=_holes(gaps, start))
@@ -81,9 +80,11 @@ def draw_gaps(
 
 def _holes(gaps: Sequence[tuple[datetime, datetime]], start: datetime) -> str:
     """Every cell that a gap touches: so many bytes at most, however many gaps there are."""
-    cells: set[int] = set()
+    runs: list[list[int]] = []
     for begin, stop in gaps:
-        cells.update(range((begin - start) // CELL, -((start - stop) // CELL)))
-    runs = groupby(enumerate(sorted(cells)), key=lambda one: one[1] - one[0])
-    listed = ([cell for _, cell in run] for _, run in runs)
-    return "".join(f"M{run[0]} 0h{len(run)}v44h-{len(run)}z" for run in listed)
+        first, after = (begin - start) // CELL, -((start - stop) // CELL)
+        if runs and first <= runs[-1][1]:
+            runs[-1][1] = after
+        else:
+            runs.append([first, after])
+    return "".join(f"M{run} 0h{after - run}v44h-{after - run}z" for run, after in runs)

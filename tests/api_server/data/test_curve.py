@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api_server.data import curve
+from api_server.data import closed, curve
 from api_server.data.cache import Cache
 from api_server.data.database import Store
 from api_server.devices import Site
@@ -99,7 +99,7 @@ def test_late_samples_have_their_periods_read_again(store, cache, migrated):
     history.insert(migrated, "p1", [meter(n, 0) for n in range(122)])
     read(store, cache)
     history.insert(migrated, "p1", [meter(1.5, 600)])
-    cache.forget({"curve-meter": curve.outdated("curve-meter", START + 1.5 * MINUTE, NOW)})
+    cache.forget({"curve-meter": closed.outdated("curve-meter", START + 1.5 * MINUTE, NOW)})
     assert read(store, cache)[0]["grid_power_w"] == 100
 
 
@@ -107,7 +107,7 @@ def test_samples_of_the_open_period_cost_nothing(store, cache, migrated):
     history.insert(migrated, "p1", [meter(n, 0) for n in range(122)])
     read(store, cache)
     kept = cache.recall("curve:curve-meter")
-    cache.forget({"curve-meter": curve.outdated("curve-meter", NOW - timedelta(seconds=30), NOW)})
+    cache.forget({"curve-meter": closed.outdated("curve-meter", NOW - timedelta(seconds=30), NOW)})
     assert cache.recall("curve:curve-meter") == kept is not None
 
 
@@ -140,7 +140,7 @@ def test_what_comes_while_one_reads_is_not_lost(store, cache, migrated):
     """A cached value is replaced only if nobody has had it forgotten meanwhile."""
     history.insert(migrated, "p1", [meter(n, 0) for n in range(122)])
     claim = cache.claim("curve:curve-meter")
-    cache.forget({"curve-meter": curve.outdated("curve-meter", START, NOW)})
+    cache.forget({"curve-meter": closed.outdated("curve-meter", START, NOW)})
     cache.replace("curve:curve-meter", claim, "{}", 60)
     assert cache.recall("curve:curve-meter") is None
 

@@ -146,6 +146,16 @@ def test_month_peaks_that_an_agent_tells_show_at_once(viewed: Viewed):
     assert viewed.see("peaks").number("peak_w", bucket=month).value == "4928"
 
 
+def test_a_late_sample_shows_in_the_gaps_that_were_kept(viewed: Viewed):
+    without = viewed.log_in(REDIS_URL="redis://127.0.0.1:1")
+    for seconds in (1200, 600):
+        viewed.send("roof", seconds)
+        counts = [
+            viewed.see("health", one).number("sample_count", "roof") for one in (None, without)
+        ]
+        assert counts[0] == counts[1]
+
+
 @pytest.mark.parametrize(
     ("device_id", "sent", "part", "field", "value"),
     [
