@@ -54,8 +54,10 @@ class HealthFile:
             "spool_warning": self._left_behind.warning,
         }
         try:
+            text = json.dumps(health).encode() + b"\n"
             with open(self._new, "wb", buffering=0) as new:
-                new.write(json.dumps(health).encode() + b"\n")
+                if new.write(text) < len(text):
+                    raise OSError("no room for all of it")
             os.replace(self._new, self._path)
         except OSError as error:
             if not self._broken:

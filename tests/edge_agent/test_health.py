@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import socket
 from threading import Event, Thread
 
@@ -59,6 +60,22 @@ def test_a_reader_never_sees_half_a_health_file(tmp_path):
     reader.join()
     assert seen == sorted(seen)
     assert json.loads(path.read_text())["device_id"] == "house"
+
+
+def test_half_a_health_file_never_takes_the_place_of_a_whole_one(tmp_path, caplog):
+    path = tmp_path / "health.json"
+    health = HealthFile(settings(tmp_path, HEALTH_PATH=path))
+    health.write({"number": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        health.write({"number": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert json.loads(path.read_text())["number"] == 1
+    assert [record.event for record in caplog.records] == ["health_failed"]
+    health.write({"number": 3})
+    assert json.loads(path.read_text())["number"] == 3
 
 
 def test_readings_that_a_changed_device_id_left_behind_are_in_the_health(tmp_path, caplog):
