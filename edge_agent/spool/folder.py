@@ -117,12 +117,12 @@ class Reserve:
     def keep(self) -> None:
         """Make the reserve if it is not there and the disk has room again."""
         try:
-            if not self._path.exists() and self._free_bytes() >= SPARE_BYTES:
+            if not self._is_whole() and self._free_bytes() >= SPARE_BYTES:
                 with self._path.open("wb") as file:
                     os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
-            self.kept = self._path.exists()
+            self.kept = self._is_whole()
         except OSError:
-            self._remove()  # half a reserve would look like a whole one
+            self._remove()  # what there is of it takes room and gives none
 
     def give_up_if_needed(self) -> None:
         """Free the room if the disk has no other."""
@@ -136,6 +136,10 @@ class Reserve:
             return self._free_bytes() < FULL_BYTES
         except OSError:
             return False
+
+    def _is_whole(self) -> bool:
+        """Whether all of it is there: a power cut while it is made leaves an empty file."""
+        return self._path.exists() and self._path.stat().st_size == RESERVE_BYTES
 
     def _free_bytes(self) -> int:
         disk = os.statvfs(self._path.parent)

@@ -110,6 +110,14 @@ def test_at_most_a_hundred_rejected_are_shown(spool):
     assert spool.status()["set_aside"] == 120
 
 
+def test_half_a_reserve_is_made_whole(path):
+    reserve = path.with_name("spool.db.reserve")
+    reserve.parent.mkdir()
+    reserve.touch()  # what a power cut leaves while it is made
+    Spool(path).close()
+    assert reserve.stat().st_size == 2**20
+
+
 def test_everything_is_there_after_a_restart(path):
     spool = Spool(path)
     fill(spool, range(6))
