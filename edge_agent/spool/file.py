@@ -22,6 +22,7 @@ LOG_PAGES = 1600  # then it is moved into the file; it keeps its length and is o
 CHECKED_MB = 64  # a larger file is not read from end to end before work starts
 FULL = 0.97  # the rest is kept for confirming and setting aside
 UNMEASURED_ROWS = 20  # the fill is asked for after so many, and always when it is high
+RETRIED_ROWS = 1000  # in one transaction, so that neither log nor memory grows with their number
 REASON_CHARS = 500
 
 
@@ -78,6 +79,7 @@ class SpoolFile:
         """Set the connection up and make the tables; whether all of the file was checked."""
         self.db.text_factory = tables.lenient_text
         self.db.create_function("checksum", 6, checksum, deterministic=True)
+        self.db.create_function("boot_crc", 2, tables.boot_crc, deterministic=True)
         self._one(f"PRAGMA page_size = {PAGE_BYTES}")
         journal = self._one("PRAGMA journal_mode = WAL")
         self._one("PRAGMA synchronous = FULL")
@@ -95,6 +97,8 @@ class SpoolFile:
         with suppress(SpoolFull), named_errors(self.path):
             self.checkpoint("TRUNCATE")
         self.db.executescript(f"BEGIN IMMEDIATE; {tables.SCHEMA} COMMIT")
+        # While a damaged one is there, its readings would be sent with the time of a wrong clock.
+        self.db.execute("DELETE FROM boots WHERE crc != boot_crc(boot_id, began)")
         return small
 
     def _take_over(self, last_id: int, boots: dict[str, int]) -> None:
@@ -197,14 +201,19 @@ class SpoolFile:
                     self.put_aside(row, reason)
             self.delete(changes.endings)
 
-    def retry(self) -> int:
-        """Move undamaged set-aside rows back under their old ids; returns how many.
+    def retry(self, after: int) -> tuple[int, int | None]:
+        """Move the undamaged of some set-aside rows back under their old ids.
 
-        What is later than the newest time is of a clock that was ahead: it waits for its own.
+        Returns how many, and the number after which to go on, None at the end. What is later than
+        the newest time is of a clock that was ahead: it waits for its own.
         """
         newest = self.counters["newest_ts"]
         with self.transaction():
-            found = self.db.execute(f"SELECT number, {COLUMNS} FROM set_aside").fetchall()  # noqa: S608
+            found = self.db.execute(
+                f"SELECT number, {COLUMNS} FROM set_aside"  # noqa: S608
+                " WHERE number > ? ORDER BY number LIMIT ?",
+                (after, RETRIED_ROWS),
+            ).fetchall()
             good = [(number, row) for number, *values in found if (row := Row(*values)).good]
             for number, row in good:
                 if newest and _newer(row.ts, newest) != newest:
@@ -213,7 +222,7 @@ class SpoolFile:
                 self.put(row)
                 self.db.execute("DELETE FROM set_aside WHERE number = ?", (number,))
             self.counters["set_aside"] -= len(good)
-        return len(good)
+        return len(good), found[-1][0] if found else None
 
     def queued(self, limit: int, newest: bool = False) -> list[Row]:
         """The oldest (or newest) rows that may be sent, in the order of their ids."""

@@ -142,13 +142,18 @@ class Spool:
 
     def retry(self) -> int | None:
         """Bring what was set aside back into the queue; returns how many, None: not now."""
+        count, last = 0, 0
         with self._mutex:
             self._flush()
             self.is_placed, self._oldest_ts = False, None
-            count = self._ask(None, SpoolFile.retry)
-        if count is not None:
-            with suppress(OSError):
-                os.unlink(self._retry_request)
+            while last is not None:
+                found = self._ask(None, SpoolFile.retry, last)
+                if found is None:
+                    return None
+                some, last = found
+                count += some
+        with suppress(OSError):
+            os.unlink(self._retry_request)
         return count
 
     def retry_requested(self) -> bool:
