@@ -2,57 +2,16 @@
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from edge_agent.shared import environment
-from edge_agent.shared.environment import InvalidSettings, Setting
+from edge_agent.shared.environment import InvalidSettings, setting
 from edge_agent.shared.samples import DEVICE_ID
 
 STATE = Path("/var/lib/sunspool")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The settings of one agent, named as in the environment, but in lower case."""
-
-    sungrow_host: str | None
-    sungrow_port: int
-    sungrow_slave_id: int
-    inter_register_delay_ms: int
-    hw_p1_host: str | None
-    hw_p1_token: str | None = field(repr=False)
-    hw_p1_api: str
-    hw_p1_serial: str | None
-    hw_p1_ca_file: Path | None
-    hw_p1_timeout_s: float
-    hw_p1_port: int
-    hw_p1_timezone: ZoneInfo
-    poll_interval_s: float
-    vps_ingest_url: str
-    vps_device_token: str = field(repr=False)
-    vps_ca_file: Path | None
-    device_id: str
-    batch_size: int
-    upload_interval_s: float
-    min_backoff_s: float
-    max_backoff_s: float
-    spool_path: Path
-    spool_max_mb: int
-    health_path: Path
-    log_level: str
-    vps_device_token_file: Path | None  # where a rotated token is read again, if it has a file
-
-    @property
-    def secrets(self) -> list[str]:
-        """What is masked wherever it appears."""
-        return [self.hw_p1_token or "", self.vps_device_token]
-
-    def shown(self) -> dict[str, Any]:
-        """The settings with their secrets masked."""
-        return environment.shown(TABLE, vars(self))
 
 
 def certificates(value: str) -> Path:
@@ -74,42 +33,54 @@ _HOST = environment.pattern(
     "a host name or an IP address, without port or path",
 )
 _PORT = environment.integer(1, 65535)
+_TOKEN = environment.pattern(r"[\x21-\x7e]+", "printable ASCII without spaces")
 _DEVICE_ID = environment.pattern(DEVICE_ID.pattern, "1 to 64 of the characters A-Z a-z 0-9 . _ -")
 
-TABLE = (
-    Setting("SUNGROW_HOST", _HOST),
-    Setting("SUNGROW_PORT", _PORT, default=502),
-    Setting("SUNGROW_SLAVE_ID", environment.integer(1, 247), default=1),
-    Setting("INTER_REGISTER_DELAY_MS", environment.integer(20, 10_000), default=20),
-    Setting("HW_P1_HOST", _HOST),
-    Setting("HW_P1_TOKEN", environment.pattern("[0-9A-Fa-f]{32}", "32 hex digits"), secret=True),
-    Setting("HW_P1_API", environment.choice("v2", "v1"), default="v2"),
-    Setting("HW_P1_SERIAL", environment.pattern("[0-9A-Fa-f]{12}", "12 hex digits")),
-    Setting("HW_P1_CA_FILE", certificates),
-    Setting("HW_P1_TIMEOUT_S", environment.number(1, 30), default=3.0),
-    Setting("HW_P1_PORT", _PORT),
-    Setting("HW_P1_TIMEZONE", environment.zone, default=ZoneInfo("Europe/Brussels")),
-    Setting("POLL_INTERVAL_S", environment.number(1, 86_400)),
-    Setting("VPS_INGEST_URL", environment.https_url, required=True),
-    Setting(
-        "VPS_DEVICE_TOKEN",
-        environment.pattern(r"[\x21-\x7e]+", "printable ASCII without spaces"),
-        required=True,
-        secret=True,
-    ),
-    Setting("VPS_CA_FILE", certificates),
-    Setting("DEVICE_ID", _DEVICE_ID, required=True),
-    Setting("BATCH_SIZE", environment.integer(1, 1000), default=500),
-    Setting("UPLOAD_INTERVAL_S", environment.number(1, 86_400), default=10.0),
-    Setting("MIN_BACKOFF_S", environment.number(0.01, 86_400), default=1.0),
-    Setting("MAX_BACKOFF_S", environment.number(0.01, 86_400), default=300.0),
-    Setting("SPOOL_PATH", Path),
-    Setting("SPOOL_MAX_MB", environment.integer(1, 1_000_000), default=1024),
-    Setting("HEALTH_PATH", Path),
-    Setting("LOG_LEVEL", _level, default="INFO"),
-)
-_SPOOL_NAMES = ("SPOOL_PATH", "SPOOL_MAX_MB", "DEVICE_ID", "LOG_LEVEL")
-_SPOOL_TABLE = tuple(setting for setting in TABLE if setting.name in _SPOOL_NAMES)
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one agent, named as in the environment, but in lower case."""
+
+    sungrow_host: str | None = setting(_HOST)
+    sungrow_port: int = setting(_PORT, 502)
+    sungrow_slave_id: int = setting(environment.integer(1, 247), 1)
+    inter_register_delay_ms: int = setting(environment.integer(20, 10_000), 20)
+    hw_p1_host: str | None = setting(_HOST)
+    hw_p1_token: str | None = setting(
+        environment.pattern("[0-9A-Fa-f]{32}", "32 hex digits"), secret=True
+    )
+    hw_p1_api: str = setting(environment.choice("v2", "v1"), "v2")
+    hw_p1_serial: str | None = setting(environment.pattern("[0-9A-Fa-f]{12}", "12 hex digits"))
+    hw_p1_ca_file: Path | None = setting(certificates)
+    hw_p1_timeout_s: float = setting(environment.number(1, 30), 3.0)
+    hw_p1_port: int = setting(_PORT)  # default: that of the API
+    hw_p1_timezone: ZoneInfo = setting(environment.zone, ZoneInfo("Europe/Brussels"))
+    poll_interval_s: float = setting(environment.number(1, 86_400))  # default: that of the device
+    vps_ingest_url: str = setting(environment.https_url, required=True)
+    vps_device_token: str = setting(_TOKEN, required=True, secret=True)
+    vps_ca_file: Path | None = setting(certificates)
+    device_id: str = setting(_DEVICE_ID, required=True)
+    batch_size: int = setting(environment.integer(1, 1000), 500)
+    upload_interval_s: float = setting(environment.number(1, 86_400), 10.0)
+    min_backoff_s: float = setting(environment.number(0.01, 86_400), 1.0)
+    max_backoff_s: float = setting(environment.number(0.01, 86_400), 300.0)
+    spool_path: Path = setting(Path)  # default: in the state of its device
+    spool_max_mb: int = setting(environment.integer(1, 1_000_000), 1024)
+    health_path: Path = setting(Path)  # default: beside the spool
+    log_level: str = setting(_level, "INFO")
+    vps_device_token_file: Path | None  # where a rotated token is read again, if it has a file
+
+    @property
+    def secrets(self) -> list[str]:
+        """What is masked wherever it appears."""
+        return [self.hw_p1_token or "", self.vps_device_token]
+
+    def shown(self) -> dict[str, Any]:
+        """The settings with their secrets masked."""
+        return environment.shown(TABLE, vars(self))
+
+
+TABLE = environment.table(Settings)
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -134,14 +105,13 @@ def spool(environ: Mapping[str, str]) -> tuple[Path, int]:
 
     Raises InvalidSettings.
     """
-    values, problems = environment.read(_SPOOL_TABLE, environ)
-    problems = {problem.split()[0]: problem for problem in problems}
-    if "SPOOL_MAX_MB" in problems:
-        raise InvalidSettings([problems["SPOOL_MAX_MB"]])
-    if not values["spool_path"] and "DEVICE_ID" in problems:
-        raise InvalidSettings([f"SPOOL_PATH or DEVICE_ID is needed: {problems['DEVICE_ID']}"])
-    path = values["spool_path"] or _default_spool_path(values["device_id"])
-    return path, values["spool_max_mb"]
+    values, problems = _read(environ)
+    wrong = {problem.split()[0]: problem for problem in problems}
+    if "SPOOL_MAX_MB" in wrong:
+        raise InvalidSettings([wrong["SPOOL_MAX_MB"]])
+    if values["spool_path"] is None:
+        raise InvalidSettings([f"SPOOL_PATH or DEVICE_ID is needed: {wrong['DEVICE_ID']}"])
+    return values["spool_path"], values["spool_max_mb"]
 
 
 def read_token(path: Path) -> str | None:
@@ -163,16 +133,11 @@ def _disagreements(values: Mapping[str, Any], wrong: set[str]) -> list[str]:
     problems = []
     if values["sungrow_host"] and values["hw_p1_host"]:
         problems.append("SUNGROW_HOST and HW_P1_HOST exclude each other: one agent, one device")
-    if not (
-        values["sungrow_host"] or values["hw_p1_host"] or wrong & {"SUNGROW_HOST", "HW_P1_HOST"}
-    ):
+    hosts = values["sungrow_host"] or values["hw_p1_host"]
+    if not hosts and not wrong & {"SUNGROW_HOST", "HW_P1_HOST"}:
         problems.append("SUNGROW_HOST or HW_P1_HOST is required: exactly one of them")
-    if (
-        values["hw_p1_host"]
-        and values["hw_p1_api"] == "v2"
-        and not values["hw_p1_token"]
-        and not wrong & {"HW_P1_TOKEN", "HW_P1_API"}
-    ):
+    with_token = values["hw_p1_host"] and values["hw_p1_api"] == "v2"
+    if with_token and not values["hw_p1_token"] and not wrong & {"HW_P1_TOKEN", "HW_P1_API"}:
         problems.append(
             "HW_P1_TOKEN (or its file in HW_P1_TOKEN_FILE, or the credential hw_p1_token) is"
             " required for API v2: `python -m edge_agent --pair` gets one"
@@ -191,10 +156,6 @@ def _derive(values: dict[str, Any]) -> None:
     if values["poll_interval_s"] is None:
         values["poll_interval_s"] = 1.0 if values["hw_p1_host"] else 5.0
     if values["spool_path"] is None and values["device_id"]:
-        values["spool_path"] = _default_spool_path(values["device_id"])
+        values["spool_path"] = STATE / values["device_id"] / "spool.db"
     if values["health_path"] is None and values["spool_path"]:
         values["health_path"] = values["spool_path"].with_name("health.json")
-
-
-def _default_spool_path(device_id: str) -> Path:
-    return STATE / device_id / "spool.db"

@@ -8,7 +8,7 @@ server reads its settings with this module too.
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,6 +41,25 @@ class Setting:
         """Its name in the program, and that of its systemd credential."""
         return self.name.lower()
 
+    @property
+    def elsewhere(self) -> str:
+        """Where else than in its variable a secret may stand."""
+        if not self.secret:
+            return ""
+        return f" (or its file in {self.name}_FILE, or the credential {self.attribute})"
+
+
+def setting(parse: Callable[[str], Any], default: Any = None, **more: bool) -> Any:
+    """A field of a dataclass that is a setting, named as in the environment but in lower case."""
+    return field(repr=not more.get("secret"), metadata={"parse": parse, "default": default, **more})
+
+
+def table(settings: type) -> tuple[Setting, ...]:
+    """The settings among the fields of a dataclass."""
+    return tuple(
+        Setting(each.name.upper(), **each.metadata) for each in fields(settings) if each.metadata
+    )
+
 
 def read(table: Sequence[Setting], environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """Read every setting of the table: values by attribute name, and all problems found."""
@@ -53,7 +72,7 @@ def read(table: Sequence[Setting], environ: Mapping[str, str]) -> tuple[dict[str
             if text is not None:
                 values[setting.attribute] = setting.parse(text)
             elif setting.required:
-                problems.append(f"{setting.name} is required{_where(setting)}")
+                problems.append(f"{setting.name} is required{setting.elsewhere}")
         except ValueError as error:
             problems.append(f"{setting.name} {error}")
     return values, problems
@@ -84,55 +103,41 @@ def secret_file(name: str, environ: Mapping[str, str]) -> Path | None:
 
 def _text(setting: Setting, environ: Mapping[str, str]) -> str | None:
     text = environ.get(setting.name)
-    if setting.secret and not (text or (setting.empty_counts and text is not None)):
+    if setting.secret and not _is_set(setting, text):
         path = secret_file(setting.name, environ)
-        if path is not None:
-            text = _contents(path)
-    if text is None or (not text.strip() and not setting.empty_counts):
-        return None
-    return text.strip()
+        text = _contents(path) if path else None
+    return text.strip() if _is_set(setting, text) else None
+
+
+def _is_set(setting: Setting, text: str | None) -> bool:
+    return text is not None and (setting.empty_counts or bool(text.strip()))
 
 
 def _contents(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ValueError(f"can not be read from {path}: {error.strerror}") from None
+        cause = error.strerror
     except UnicodeDecodeError:
-        raise ValueError(f"can not be read from {path}: it is not UTF-8 text") from None
+        cause = "it is not UTF-8 text"
+    raise ValueError(f"can not be read from {path}: {cause}")
 
 
-def _where(setting: Setting) -> str:
-    if not setting.secret:
-        return ""
-    return f" (or its file in {setting.name}_FILE, or the credential {setting.attribute})"
-
-
-def text(value: str) -> str:
-    """Any text."""
-    return value
-
-
-def integer(low: int, high: int | None = None) -> Callable[[str], int]:
+def integer(low: int, high: int) -> Callable[[str], int]:
     """A parser of whole numbers from low to high."""
-
-    def parse(value: str) -> int:
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}", value) or not _within(int(value), low, high):
-            raise ValueError(f"must be a whole number {_range(low, high)}")
-        return int(value)
-
-    return parse
+    return _between(low, high, int, r"[+-]?[0-9]{1,18}", "a whole number")
 
 
-def number(low: float, high: float | None = None) -> Callable[[str], float]:
+def number(low: float, high: float) -> Callable[[str], float]:
     """A parser of decimal numbers from low to high."""
+    return _between(low, high, float, r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?", "a number")
 
-    def parse(value: str) -> float:
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?", value) or not _within(
-            float(value), low, high
-        ):
-            raise ValueError(f"must be a number {_range(low, high)}")
-        return float(value)
+
+def _between(low: Any, high: Any, kind: type, form: str, what: str) -> Callable[[str], Any]:
+    def parse(value: str) -> Any:
+        if not re.fullmatch(form, value) or not low <= kind(value) <= high:
+            raise ValueError(f"must be {what} from {low} to {high}")
+        return kind(value)
 
     return parse
 
@@ -187,11 +192,3 @@ def readable_file(value: str) -> Path:
     if not path.is_file() or not os.access(path, os.R_OK):
         raise ValueError(f"must name a file that can be read, and {value} can not")
     return path
-
-
-def _within(value: float, low: float, high: float | None) -> bool:
-    return low <= value and (high is None or value <= high)
-
-
-def _range(low: float, high: float | None) -> str:
-    return f"from {low} to {high}" if high is not None else f"of at least {low}"

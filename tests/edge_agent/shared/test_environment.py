@@ -8,10 +8,10 @@ from edge_agent.shared import environment
 from edge_agent.shared.environment import MASK, Setting, read, shown
 
 TABLE = (
-    Setting("PLACE", environment.text, required=True),
+    Setting("PLACE", str, required=True),
     Setting("PORT", environment.integer(1, 65535), default=502),
     Setting("TOKEN", environment.pattern("[a-f0-9]{4}", "4 hex digits"), secret=True),
-    Setting("USERS", environment.text, secret=True, required=True, empty_counts=True),
+    Setting("USERS", str, secret=True, required=True, empty_counts=True),
 )
 GOOD = {"PLACE": "attic", "USERS": "u"}
 
@@ -52,6 +52,13 @@ def test_a_secret_comes_from_the_variable_then_the_file_then_the_credential(tmp_
     assert read(TABLE, environ)[0]["token"] is None
 
 
+@pytest.mark.parametrize("empty", ["", " \n"])
+def test_an_empty_variable_leaves_the_word_to_the_file(tmp_path, empty):
+    (tmp_path / "file").write_text("bbbb\n")
+    environ = {**GOOD, "TOKEN": empty, "TOKEN_FILE": str(tmp_path / "file")}
+    assert read(TABLE, environ)[0]["token"] == "bbbb"
+
+
 def test_an_empty_credential_is_unset_but_counts_where_empty_is_a_value(tmp_path):
     (tmp_path / "token").write_text("")
     (tmp_path / "users").write_text("\n")
@@ -82,7 +89,7 @@ def test_what_is_shown_masks_secrets_that_are_set():
 @pytest.mark.parametrize(
     ("parse", "good", "bad"),
     [
-        (environment.integer(20), ["20", "500"], ["19", "2.5", "x", "1e3", "٢٠", "9" * 30]),
+        (environment.integer(20, 500), ["20", "500"], ["19", "2.5", "x", "1e3", "٢٠", "9" * 30]),
         (environment.number(1, 30), ["1", "2.5", "30"], ["0.9", "31", "nan", "inf", "1e1"]),
         (environment.choice("v1", "v2"), ["v1"], ["V1", "v3"]),
         (environment.zone, ["Europe/Brussels", "UTC"], ["Mars/Base", "../etc/passwd", "Europe"]),
