@@ -134,6 +134,9 @@ class Connection:
             _send(sock, message, deadline)
             with closing(HTTPResponse(_Reader(sock, deadline), method=method)) as response:
                 response.begin()
+                while response.status < 200:  # the answer itself follows: not to the next request
+                    response.headers = None  # or it would not begin again
+                    response.begin()
                 body: bytes | None = response.read(MAX_BODY_BYTES + 1)
                 if len(body) > MAX_BODY_BYTES:
                     body = None

@@ -47,6 +47,26 @@ def test_one_connection_is_kept_and_replaced_when_it_breaks(server, ca):
         client.close()
 
 
+def test_an_interim_answer_is_not_the_answer_and_no_later_request_gets_the_one_after_it():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection:
+                for number in range(2):
+                    connection.recv(4096)
+                    connection.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
+                    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n"
+                    connection.sendall(head + str(number).encode())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with closing(Connection("127.0.0.1", listener.getsockname()[1], None)) as client:
+            answers = [client.request("POST", "/", {}, BODY, within_s=5) for _ in range(2)]
+        thread.join()
+    assert [(answer.status, answer.body) for answer in answers] == [(200, b"0"), (200, b"1")]
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_never_followed(server, tls, ca, status):
     with IngestServer(tls) as other:
