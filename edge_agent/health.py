@@ -1,4 +1,4 @@
-"""health.json, the report to the server, and the messages to systemd."""
+"""health.json and the messages to systemd."""
 
 import json
 import logging
@@ -6,27 +6,15 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from time import monotonic
+from datetime import UTC, datetime
 from typing import Any
 
 from edge_agent import __version__
-from edge_agent.clock import read_wall
 from edge_agent.left_behind import LeftBehind
 from edge_agent.shared import logs
 from edge_agent.shared.samples import format_time
 
 log = logging.getLogger(__name__)
-
-REPORTED = (
-    "spool_count",
-    "oldest_ts",
-    "set_aside_count",
-    "thinned",
-    "dropped",
-    "lost",
-    "clock_warning",
-    "last_error",
-)
 
 
 class HealthFile:
@@ -36,8 +24,6 @@ class HealthFile:
         self._path = str(settings.health_path)
         self._new = f"{self._path}.new"
         self._device_id = settings.device_id
-        self._poll_interval_s = settings.poll_interval_s
-        self._started = monotonic()
         self._left_behind = LeftBehind(settings.spool_path, settings.device_id)
         self._broken = False
         with suppress(OSError):  # then writing fails as well, and says so
@@ -46,10 +32,9 @@ class HealthFile:
     def write(self, values: Mapping[str, Any]) -> None:
         """Replace the file; a file that cannot be written is logged once and stops nothing."""
         health = {
-            "ts": format_time(read_wall()),
+            "ts": format_time(datetime.now(UTC)),
             "device_id": self._device_id,
             "version": __version__,
-            "uptime_s": self._uptime_s,
             **values,
             "spool_warning": self._left_behind.warning,
         }
@@ -65,19 +50,6 @@ class HealthFile:
             self._broken = True
         else:
             self._broken = False
-
-    def report(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The report to the server: some of these values, and who reports."""
-        return {
-            "version": __version__,
-            "poll_interval_s": self._poll_interval_s,
-            "uptime_s": self._uptime_s,
-            **{name: values[name] for name in REPORTED},
-        }
-
-    @property
-    def _uptime_s(self) -> float:
-        return round(monotonic() - self._started, 1)
 
 
 class Systemd:

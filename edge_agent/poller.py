@@ -8,6 +8,7 @@ from threading import Event
 from time import monotonic
 from typing import Any
 
+from edge_agent import __version__
 from edge_agent.clock import NEVER_TAKEN, TICK, Clock
 from edge_agent.health import HealthFile
 from edge_agent.shared import logs
@@ -20,6 +21,17 @@ from edge_agent.upload.uploader import Uploader
 
 LATE = 0.1  # of the interval
 REPEAT_S = 60.0  # the same failure is logged once in this time
+REPORTED = (  # to the server, of what health.json says
+    "uptime_s",
+    "spool_count",
+    "oldest_ts",
+    "set_aside_count",
+    "thinned",
+    "dropped",
+    "lost",
+    "clock_warning",
+    "last_error",
+)
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +92,9 @@ class Poller:
         self._stop = stop
         self._health = HealthFile(settings)
         self._now = now
-        self._schedule = Schedule(settings.poll_interval_s, now())
+        self._started = now()
+        self._interval_s = settings.poll_interval_s
+        self._schedule = Schedule(self._interval_s, self._started)
         self._last_poll_ts: str | None = None
         self._logged: dict[str, float] = {}  # cause -> when
 
@@ -108,13 +122,16 @@ class Poller:
 
     def agent_report(self) -> dict[str, Any]:
         """What the server is told of this agent; may be called from another thread."""
-        return self._health.report(self._values())
+        values = self._values()
+        who = {"version": __version__, "poll_interval_s": self._interval_s}
+        return who | {name: values[name] for name in REPORTED}
 
     def _values(self) -> dict[str, Any]:
         spool, uploader = self._spool.counts(), self._uploader
         troubles = (self.error, uploader.error, self._spool.trouble)
         errors = [error for error in troubles if error]
         return {
+            "uptime_s": round(self._now() - self._started, 1),
             "source_ok": self._last_poll_ts is not None and self.error is None,
             "last_poll_ts": self._last_poll_ts,
             "last_upload_ts": uploader.last_upload_ts,

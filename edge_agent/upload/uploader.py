@@ -76,7 +76,6 @@ class Uploader:
         self._backoff = Backoff(settings.min_backoff_s, settings.max_backoff_s)
         self._limit = settings.batch_size
         self._token: str = settings.vps_device_token
-        self._token_refused = False
         self._gzip = True
         self._exchange_s = EXCHANGE_S
         self._newest_at = self._reported_at = float("-inf")
@@ -91,9 +90,10 @@ class Uploader:
         if not batch and not self._has_news():
             return self._settings.upload_interval_s
         try:
-            return self._apply(self._send(batch), batch, newest)
+            outcome = self._send(batch)
         except NoAnswer as error:
-            return self._hold(str(error))
+            outcome = Outcome(Action.HOLD, str(error))
+        return self._apply(outcome, batch, newest)
 
     def finish(self, within_s: float) -> None:
         """Send what is pending until it is through, fails, or the time is over."""
@@ -140,7 +140,7 @@ class Uploader:
         body = b'{"samples":[%b],"agent":%b}' % (samples, json.dumps(report).encode())
         if len(body) > BODY_BYTES and len(batch) > 1:
             return Outcome(Action.SEND_LESS, f"a body of {len(body)} bytes")
-        if self._token_refused:
+        if self.error:
             self._read_token()
         headers = {"Authorization": f"Bearer {self._token}"}
         gzipped = self._gzip and len(body) > GZIP_BYTES
@@ -174,7 +174,6 @@ class Uploader:
         return True
 
     def _apply(self, outcome: Outcome, batch: list[Any], newest: bool) -> float:
-        self._token_refused = outcome.action is Action.HOLD_LONG
         match outcome.action:
             case Action.CONFIRM:
                 return self._confirm(outcome, batch, newest)
@@ -192,7 +191,7 @@ class Uploader:
                 return self._refuse(reasons, batch, outcome)
             case Action.HOLD_LONG if self._read_token():
                 return 0.0
-        return self._hold(outcome.cause, outcome)
+        return self._hold(outcome)
 
     def _confirm(self, outcome: Outcome, batch: list[Any], newest: bool) -> float:
         self._backoff.reset()
@@ -225,22 +224,22 @@ class Uploader:
             if not (self._newest_taken and reasons.keys() <= self._doubted):
                 self._doubted, self._newest_taken = frozenset(reasons), False
                 cause = f"all {len(batch)} samples of a batch are held: {outcome.cause}"
-                return self._hold(cause, outcome)
+                return self._hold(replace(outcome, cause=cause))
             self._doubted, self._newest_taken = frozenset(), False
         self._spool.set_aside(reasons.items())
         msg = f"{len(reasons)} samples set aside: the server refuses them"
         logs.event(log, logging.WARNING, "set_aside", msg, reasons=list(reasons.values())[:5])
         return 0.0
 
-    def _hold(self, cause: str, outcome: Outcome | None = None) -> float:
+    def _hold(self, outcome: Outcome) -> float:
         """Keep everything and say how long to wait."""
         self._newest_at = float("-inf")  # after an outage the newest samples go first
-        is_long = outcome is not None and outcome.action is Action.HOLD_LONG
+        is_long = outcome.action is Action.HOLD_LONG
         wait_s = self._backoff.longest_s if is_long else self._backoff.next_s()
-        if outcome and outcome.retry_after_s > 0:
+        if outcome.retry_after_s > 0:
             self._not_before = monotonic() + outcome.retry_after_s
             wait_s = max(wait_s, outcome.retry_after_s)
-        self.error, self.backoff_s = cause, wait_s
-        fields = {"cause": cause, "wait": round(wait_s, 3)}
-        logs.event(log, logging.WARNING, "upload_failed", f"upload failed: {cause}", **fields)
+        self.error, self.backoff_s = outcome.cause, wait_s
+        msg, fields = f"upload failed: {outcome.cause}", {"cause": outcome.cause}
+        logs.event(log, logging.WARNING, "upload_failed", msg, **fields, wait=round(wait_s, 3))
         return wait_s
