@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -106,15 +106,12 @@ class Connection:
         """
         deadline = monotonic() + within_s
         message = self._message(method, path, headers, body)
-        kept = self._sock is not None
         try:
-            try:
-                return self._exchange(method, message, deadline)
-            except (ConnectionError, BadStatusLine, ssl.SSLError):
-                if not kept:
-                    raise
+            if self._sock is not None:
                 # The other side may close an idle connection at any time: no failure yet.
-                return self._exchange(method, message, deadline)
+                with suppress(ConnectionError, BadStatusLine, ssl.SSLError):
+                    return self._exchange(method, message, deadline)
+            return self._exchange(method, message, deadline)
         except TimeoutError as error:
             raise NoAnswer(f"{self.where} gave no answer in {within_s:.3g} s") from error
         except (OSError, HTTPException, ValueError) as error:

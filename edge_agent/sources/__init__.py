@@ -55,4 +55,4 @@ def open_source(settings: Any, now: Callable[[], ReadingTime], stop: Event) -> S
         return SungrowSource(settings, now, stop)
     from edge_agent.sources.p1.meter import P1Source
 
-    return P1Source(settings, now, stop)
+    return P1Source(settings, now)

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
@@ -57,7 +56,7 @@ def environment(folder: Path, meter: MeterSimulator, ca: Path | None, **more: st
 def source(folder: Path, meter: MeterSimulator, ca: Path | None, **more: str) -> P1Source:
     """A source for this meter, whose clock stands at NOW."""
     settings = config.load(environment(folder, meter, ca, **more))
-    return P1Source(settings, lambda: at(NOW), Event(), Clock())
+    return P1Source(settings, lambda: at(NOW), Clock())
 
 
 def refusal(reader: P1Source) -> SourceError:

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from threading import Event
 from typing import Any
 
 from edge_agent.clock import ReadingTime
@@ -13,8 +12,9 @@ from edge_agent.shared import logs
 from edge_agent.sources import NothingNew, Sample, SourceError, retry_wait_s
 from edge_agent.sources.p1 import telegram
 from edge_agent.sources.p1.normalize import V1, V2, NoPower, PeakTime, meter_time, normalize
-from edge_agent.sources.p1.tls import Identity, WrongIdentity
+from edge_agent.sources.p1.tls import Identity
 
+P1 = "HWE-P1"
 HUMAN_WAIT_S = 300.0  # until somebody has pressed the button or turned the switch
 NO_DATA_WAIT_S = 5.0
 FROZEN_WAIT_S = 10.0  # as often as the slowest meters send a telegram
@@ -34,21 +34,18 @@ class P1Source:
         self,
         settings: Any,
         now: Callable[[], ReadingTime],
-        stop: Event,
         monotonic: Callable[[], float] = time.monotonic,
     ):
         self._device_id = settings.device_id
         self._zone = settings.hw_p1_timezone
         self._now = now
-        self._v2 = settings.hw_p1_api == "v2"
-        self._names = V2 if self._v2 else V1
-        self._headers = {}
+        self._api = V1
+        self._headers: dict[str, str] = {}
         self._identity = None
-        if self._v2:
-            self._headers = {
-                "Authorization": f"Bearer {settings.hw_p1_token}",
-                "X-Api-Version": "2",
-            }
+        if settings.hw_p1_api == "v2":
+            self._api = V2
+            token = f"Bearer {settings.hw_p1_token}"
+            self._headers = {"Authorization": token, "X-Api-Version": "2"}
             spool = settings.spool_path
             pin_file = spool.with_name(spool.name + ".p1-serial")
             self._identity = Identity(settings.hw_p1_ca_file, settings.hw_p1_serial, pin_file)
@@ -65,7 +62,7 @@ class P1Source:
         self._moved_at = 0.0
         self._warned_of_standstill = False
         self._warned_of_clock = False
-        self._product_known = self._v2  # its certificate says so
+        self._product_known = self._identity is not None  # its certificate says so
 
     def read(self) -> tuple[Sample, ReadingTime]:
         """Ask once; raises NothingNew for a telegram that was taken before, else SourceError."""
@@ -73,14 +70,13 @@ class P1Source:
         shown = body.get("timestamp")
         self._refuse_repetition(shown)
         taken = self._now()
-        ts = taken.ts
         self._read_telegram()
         try:
-            sample = normalize(body, self._names, self._device_id, ts, self._peak_time)
+            sample = normalize(body, self._api, self._device_id, taken.ts, self._peak_time)
         except NoPower as error:
             raise SourceError(f"no electricity data yet: {error}", NO_DATA_WAIT_S) from error
         self._check_product()
-        self._compare_clocks(shown, ts)
+        self._compare_clocks(shown, taken.ts)
         self._note(shown, sample)
         return sample, taken
 
@@ -89,34 +85,33 @@ class P1Source:
         self._connection.close()
 
     def _measurement(self) -> dict[str, Any]:
-        where = self._connection.where
-        answer = self._ask("/api/measurement" if self._v2 else "/api/v1/data")
+        try:
+            answer = self._get(self._api.measurement, self._timeout_s)
+        except NoAnswer as error:
+            raise self._failed(str(error)) from error
+        cause = f"{self._connection.where} answered {answer.status}"
         if answer.status in (401, 403):
-            raise SourceError(f"{where} answered {answer.status}: {self._remedy()}", HUMAN_WAIT_S)
+            raise SourceError(f"{cause}: {self._api.remedy}", HUMAN_WAIT_S)
         if answer.status != 200:
-            raise self._failed(f"{where} answered {answer.status}")
+            raise self._failed(cause)
         body = answer.json()
         if not isinstance(body, dict):
-            raise self._failed(f"{where} answered something that is not a JSON object")
+            raise self._failed(f"{cause} and something that is not a JSON object")
         self._failures = 0
         if self._identity is not None:
             self._identity.remember()
         return body
 
-    def _ask(self, path: str) -> Answer:
-        try:
-            return self._get(path)
-        except (NoAnswer, WrongIdentity) as error:
-            self._product_known = self._v2  # something else may answer next time
-            raise self._failed(str(error)) from error
-
     def _failed(self, cause: str) -> SourceError:
         self._failures += 1
         return SourceError(cause, retry_wait_s(self._failures))
 
-    def _get(self, path: str, within_s: float | None = None) -> Answer:
-        within_s = within_s or self._timeout_s
-        return self._connection.request("GET", path, self._headers, within_s=within_s)
+    def _get(self, path: str, within_s: float) -> Answer:
+        try:
+            return self._connection.request("GET", path, self._headers, within_s=within_s)
+        except NoAnswer:
+            self._product_known = self._identity is not None  # another may answer next time
+            raise
 
     def _read_telegram(self) -> None:
         """Once a day read what only the telegram tells; without it nothing else is missing.
@@ -127,11 +122,9 @@ class P1Source:
         if not self._values or now < self._telegram_due:
             return
         self._telegram_due = now + TELEGRAM_AGAIN_S
-        path = "/api/telegram" if self._v2 else "/api/v1/telegram"
         try:
-            answer = self._get(path, TELEGRAM_TIMEOUT_S)
-        except (NoAnswer, WrongIdentity) as error:
-            self._product_known = self._v2  # something else may answer next time
+            answer = self._get(self._api.telegram, TELEGRAM_TIMEOUT_S)
+        except NoAnswer as error:
             logs.event(_log, logging.DEBUG, "telegram_failed", f"no telegram: {error}")
             return
         if answer.status != 200 or not answer.body:
@@ -139,13 +132,7 @@ class P1Source:
         self._telegram_due = now + TELEGRAM_EVERY_S
         text = answer.body.decode("ascii", "replace")
         self.month_peaks = telegram.month_peaks(text, self._zone) or None
-        if peak := telegram.running_peak(text, self._zone):
-            self._peak_time.learn(peak.naive, peak.instant)
-
-    def _remedy(self) -> str:
-        if self._v2:
-            return "the meter does not know HW_P1_TOKEN; pair again: python -m edge_agent --pair"
-        return "switch on the local API in the HomeWizard app (settings of the meter)"
+        self._peak_time.known = telegram.running_peak(text, self._zone) or self._peak_time.known
 
     def _refuse_repetition(self, shown: Any) -> None:
         if shown is None or shown != self._taken:
@@ -175,16 +162,14 @@ class P1Source:
         """Refuse another HomeWizard device that answers the same paths, if it says what it is."""
         if self._product_known:
             return
-        self._product_known = True
         try:
-            answer = self._get("/api")
+            device = self._get("/api", self._timeout_s).json()
         except NoAnswer:
-            return
-        device = answer.json()
-        product = device.get("product_type", "HWE-P1") if isinstance(device, dict) else "HWE-P1"
-        if answer.status == 200 and product != "HWE-P1":
-            self._product_known = False
-            cause = f"{self._connection.where} is a {product!s:.20}, not a P1 meter (HWE-P1)"
+            device = None
+        product = device.get("product_type", P1) if isinstance(device, dict) else P1
+        self._product_known = product == P1
+        if not self._product_known:
+            cause = f"{self._connection.where} is a {product!s:.20}, not a P1 meter ({P1})"
             raise SourceError(cause, HUMAN_WAIT_S)
 
     def _compare_clocks(self, shown: Any, ts: datetime) -> None:

@@ -15,15 +15,19 @@ from typing import Any
 
 from edge_agent.shared.samples import LEEWAY, P1, format_time
 
+_LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
 _FIELDS = {field.name: field for field in P1.fields}
 
 
 @dataclass(frozen=True)
-class Names:
-    """What one version of the meter's API calls the values; {} takes a tariff like _t1."""
+class Api:
+    """A version of the meter's API: what is asked, and the names of the values in its answer."""
 
+    measurement: str
+    telegram: str
+    remedy: str  # where it refuses
     power: str
-    energy_import: str
+    energy_import: str  # {} takes a tariff like _t1
     energy_export: str
     average: str
     peak: str
@@ -31,7 +35,10 @@ class Names:
     tariff: str
 
 
-V1 = Names(
+V1 = Api(
+    "/api/v1/data",
+    "/api/v1/telegram",
+    "switch on the local API in the HomeWizard app (settings of the meter)",
     "active_power_w",
     "total_power_import{}_kwh",
     "total_power_export{}_kwh",
@@ -40,7 +47,10 @@ V1 = Names(
     "montly_power_peak_timestamp",
     "active_tariff",
 )
-V2 = Names(
+V2 = Api(
+    "/api/measurement",
+    "/api/telegram",
+    "the meter does not know HW_P1_TOKEN; pair again: python -m edge_agent --pair",
     "power_w",
     "energy_import{}_kwh",
     "energy_export{}_kwh",
@@ -62,47 +72,42 @@ class PeakTime:
     """
 
     def __init__(self, zone: tzinfo):
+        self.known: tuple[datetime, datetime] | None = None  # as the meter shows it, and when it is
         self._zone = zone
-        self._known: tuple[datetime, datetime] | None = None  # naive, instant
-
-    def learn(self, naive: datetime, instant: datetime) -> None:
-        """Take over what another source knows for certain."""
-        self._known = (naive, instant)
 
     def at(self, shown: Any, ts: datetime) -> datetime | None:
         """The instant of the time that the meter shows at ts, None if that is none."""
         naive = _naive(shown)
         if naive is None:
             return None
-        if self._known is None or self._known[0] != naive:
+        if self.known is None or self.known[0] != naive:
             instants = _instants(naive, self._zone)
             if not instants:
                 return None
             passed = [instant for instant in instants if instant <= ts + LEEWAY]
-            self._known = (naive, max(passed, default=min(instants)))
-        return self._known[1]
+            self.known = (naive, max(passed, default=min(instants)))
+        return self.known[1]
 
 
 def normalize(
-    body: Mapping[str, Any], names: Names, device_id: str, ts: datetime, peak_time: PeakTime
+    body: Mapping[str, Any], api: Api, device_id: str, ts: datetime, peak_time: PeakTime
 ) -> dict[str, Any]:
     """Make a sample of the body, read at ts; raises NoPower if its power cannot be used."""
-    power = _value("power_w", body.get(names.power))
+    power = _value("power_w", body.get(api.power))
     if power is None:
-        raise NoPower(f"{names.power} is missing or not a power")
-    peak_ts = peak_time.at(body.get(names.peak_time), ts)
+        raise NoPower(f"{api.power} is missing or not a power")
+    peak_ts = peak_time.at(body.get(api.peak_time), ts)
     return {
         "device_id": device_id,
         "ts": format_time(ts),
         "power_w": power,
         "import_power_w": max(power, 0),
-        "energy_import_kwh": _energy("energy_import_kwh", body, names.energy_import),
-        "energy_export_kwh": _energy("energy_export_kwh", body, names.energy_export),
-        "average_power_15m_w": _value("average_power_15m_w", body.get(names.average)),
-        "monthly_power_peak_w": _value("monthly_power_peak_w", body.get(names.peak)),
+        **_energies("energy_import", body, api.energy_import),
+        **_energies("energy_export", body, api.energy_export),
+        "average_power_15m_w": _value("average_power_15m_w", body.get(api.average)),
+        "monthly_power_peak_w": _value("monthly_power_peak_w", body.get(api.peak)),
         "monthly_power_peak_ts": None if peak_ts is None else format_time(peak_ts),
-        "tariff": _value("tariff", body.get(names.tariff)),
-        **_tariff_registers(body, names),
+        "tariff": _value("tariff", body.get(api.tariff)),
     }
 
 
@@ -122,37 +127,32 @@ def _instants(naive: datetime, zone: tzinfo) -> list[datetime]:
 
 
 def _naive(value: Any) -> datetime | None:
+    """A time as API v2 writes it, or as v1 does, a whole number YYMMDDhhmmss; else None."""
     if isinstance(value, int) and not isinstance(value, bool):
-        parts = re.fullmatch(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)", f"20{value:012}", re.ASCII)
-    elif isinstance(value, str):
-        parts = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)", value, re.ASCII)
-    else:
-        parts = None
+        value = re.sub(r"^(..)(..)(..)(..)(..)(..)$", r"20\1-\2-\3T\4:\5:\6", f"{value:012}")
+    if not isinstance(value, str) or not _LOCAL_TIME.fullmatch(value):
+        return None
     try:
-        return datetime(*map(int, parts.groups())) if parts else None
+        return datetime.fromisoformat(value)
     except ValueError:
         return None
 
 
-def _energy(field: str, body: Mapping[str, Any], name: str) -> float | None:
-    """The total, or the sum of the tariffs where the meter sends no total."""
-    total = body.get(name.format(""))
-    if total is not None:
-        return _value(field, total)
-    sent = [body.get(name.format(f"_t{tariff}")) for tariff in (1, 2, 3, 4)]
-    tariffs = [_value(field, value) for value in sent if value is not None]
-    if not tariffs or None in tariffs:  # without one of them the sum would be a counter too low
-        return None
-    return _value(field, math.fsum(tariffs))
+def _energies(direction: str, body: Mapping[str, Any], name: str) -> dict[str, float | None]:
+    """The registers of the two tariffs of a household, and the total of all tariffs.
 
-
-def _tariff_registers(body: Mapping[str, Any], names: Names) -> dict[str, float | None]:
-    """The registers of both tariffs; a household has no others."""
-    directions = {"energy_import": names.energy_import, "energy_export": names.energy_export}
+    Where the meter sends no total it is their sum.
+    """
+    field, total = f"{direction}_kwh", body.get(name.format(""))
+    tariffs = {f"_t{number}": body.get(name.format(f"_t{number}")) for number in (1, 2, 3, 4)}
+    if total is None:
+        sent = [_value(field, value) for value in tariffs.values() if value is not None]
+        # Without one of them the sum would be a counter too low.
+        total = math.fsum(sent) if sent and None not in sent else None
     return {
-        (field := f"{direction}_t{tariff}_kwh"): _value(field, body.get(name.format(f"_t{tariff}")))
-        for direction, name in directions.items()
-        for tariff in (1, 2)
+        field: _value(field, total),
+        f"{direction}_t1_kwh": _value(field, tariffs["_t1"]),
+        f"{direction}_t2_kwh": _value(field, tariffs["_t2"]),
     }
 
 
@@ -160,7 +160,7 @@ def _value(field: str, raw: Any) -> float | None:
     """The number as the contract has it, or None if it is none or out of range."""
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         return None
-    low, high = _FIELDS[field].low, _FIELDS[field].high
-    if not low <= raw <= high:  # also refuses NaN
+    contract = _FIELDS[field]
+    if not contract.low <= raw <= contract.high:  # also refuses NaN
         return None
-    return round(raw) if _FIELDS[field].type == "int" else round(raw, 6)
+    return round(raw) if contract.type == "int" else round(raw, 6)

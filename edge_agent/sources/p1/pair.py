@@ -8,6 +8,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -16,7 +17,7 @@ from typing import TextIO
 from edge_agent.config import TABLE
 from edge_agent.http import Answer, Connection, NoAnswer
 from edge_agent.shared import environment
-from edge_agent.sources.p1.tls import Identity, WrongIdentity
+from edge_agent.sources.p1.tls import Identity, WrongIdentity, write_whole
 
 ASK_FOR_S = 120.0
 ASK_EVERY_S = 1.0
@@ -61,19 +62,16 @@ def _pair(environ: Mapping[str, str], say: Callable[[str], None], ask_for_s: flo
         identity = Identity(settings["hw_p1_ca_file"], settings["hw_p1_serial"])
         host, port = settings["hw_p1_host"], settings["hw_p1_port"] or 443
         connection = Connection(host, port, identity.secure)
-        body = json.dumps({"name": _user_name(path)}).encode()
         request = partial(
             connection.request,
             "POST",
             "/api/user",
             {"X-Api-Version": "2"},
-            body,
+            json.dumps({"name": _user_name(path)}).encode(),
             within_s=settings["hw_p1_timeout_s"],
         )
-        try:
+        with closing(connection):
             token = _ask(request, identity, say, ask_for_s)
-        finally:
-            connection.close()
         _store(token, draft, path)
     finally:
         draft.unlink(missing_ok=True)
@@ -126,9 +124,11 @@ def _ask(
             if not met:
                 raise PairingFailed(UNAVAILABLE, f"{error}. {_UNREACHABLE}") from error
         else:
+            body = answer.json()
+            body = body if isinstance(body, dict) else {}
             if answer.status == 200:
-                return _token(answer)
-            _check_refusal(answer)
+                return _token(body)
+            _check_refusal(answer.status, body.get("error"))
             if not met:
                 say(f"Found the meter {identity.proven}. Press its button now, for one second")
                 say(f"(not longer); waiting for {ask_for_s:.0f} s ...")
@@ -144,30 +144,25 @@ _UNREACHABLE = (
 )
 
 
-def _token(answer: Answer) -> str:
-    token = _object(answer).get("token")
+def _token(body: dict) -> str:
+    token = body.get("token")
     if not isinstance(token, str) or not re.fullmatch("[0-9A-Fa-f]{32}", token):
         raise PairingFailed(REFUSED, "the meter answered 200, but with no token in it.")
     return token
 
 
-def _object(answer: Answer) -> dict:
-    value = answer.json()
-    return value if isinstance(value, dict) else {}
-
-
-def _check_refusal(answer: Answer) -> None:
+def _check_refusal(status: int, error: object) -> None:
     """Raise PairingFailed unless the answer means: ask again."""
-    error = _object(answer).get("error")
-    code = error if isinstance(error, str) and re.fullmatch(r"[a-z0-9:_-]{1,60}", error) else ""
-    if code == "user:no-storage":
-        raise PairingFailed(
-            REFUSED, "the meter cannot store another user: delete unused ones in its app."
-        )
-    if answer.status == 404:
-        raise PairingFailed(REFUSED, f"the device answered 404. {_UNREACHABLE}")
-    if answer.status != 403 and answer.status != 429 and answer.status < 500:
-        raise PairingFailed(REFUSED, f"the meter answered {answer.status} {code}".rstrip() + ".")
+    if error == "user:no-storage":
+        cause = "the meter cannot store another user: delete unused ones in its app."
+    elif status == 404:
+        cause = f"the device answered 404. {_UNREACHABLE}"
+    elif status in (403, 429) or status >= 500:
+        return
+    else:
+        known = isinstance(error, str) and re.fullmatch(r"[a-z0-9:_-]{1,60}", error)
+        cause = f"the meter answered {status}{f' {error}' if known else ''}."
+    raise PairingFailed(REFUSED, cause)
 
 
 def _draft_beside(path: Path) -> Path:
@@ -185,15 +180,11 @@ def _draft_beside(path: Path) -> Path:
 
 
 def _store(token: str, draft: Path, path: Path) -> None:
-    """Put the token in place of the old one, all of it or nothing, for the same owner."""
+    """Put the token in place of the old one, for the same owner."""
     try:
-        with draft.open("w", encoding="ascii") as file:
-            file.write(token + "\n")
-            file.flush()
-            if path.exists() and os.geteuid() == 0:
-                owner = path.stat()
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            os.fsync(file.fileno())
-        draft.replace(path)
+        if path.exists() and os.geteuid() == 0:
+            owner = path.stat()
+            os.chown(draft, owner.st_uid, owner.st_gid)
+        write_whole(draft, path, token + "\n")
     except OSError as error:
         raise PairingFailed(CANNOT_STORE, f"cannot write {path}: {error}") from error

@@ -6,9 +6,8 @@ so those of the repeated hour in autumn mean one instant. A peak's time is the e
 """
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge_agent.shared.samples import P1, format_time
 
@@ -18,8 +17,7 @@ _RUNNING = re.compile(r"^1-0:1\.6\.0\((\d{12}[SW])\)", re.M | re.A)
 _HIGHEST_W = {field.name: field.high for field in P1.fields}["monthly_power_peak_w"]
 
 
-@dataclass(frozen=True)
-class Moment:
+class Moment(NamedTuple):
     """A time of the meter: what its clock showed, and the instant that this was."""
 
     naive: datetime

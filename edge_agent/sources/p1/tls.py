@@ -15,7 +15,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from edge_agent.http import client_context
+from edge_agent.http import NoAnswer, client_context
 from edge_agent.shared import logs
 
 VENDOR_CA = Path(__file__).with_name("homewizard-ca.pem")  # valid until 2031-12-16
@@ -27,7 +27,7 @@ _SAN_FORM = re.compile(r"(?P<serial>[0-9a-f]{12})\.(?P<type>[^.]+)\.device\.home
 _log = logging.getLogger(__name__)
 
 
-class WrongIdentity(Exception):
+class WrongIdentity(NoAnswer):
     """What answered is not the meter it must be: nothing was sent to it."""
 
 
@@ -66,21 +66,19 @@ class Identity:
         if self._serial is not None or self.proven is None:
             return
         self._serial = serial = self.proven
-        if self._pin_file is None or self._pin_file.exists():
+        path = self._pin_file
+        if path is None or path.exists():
             return
         try:
-            _write_whole(self._pin_file, serial + "\n")
+            write_whole(path.with_name(path.name + ".new"), path, serial + "\n")
             saying, level = f"only the meter {serial} is accepted from now on", logging.INFO
         except OSError as error:
             saying, level = f"cannot remember the meter {serial}: {error}", logging.WARNING
-        logs.event(_log, level, "meter_pinned", saying, serial=serial, file=str(self._pin_file))
+        logs.event(_log, level, "meter_pinned", saying, serial=serial, file=str(path))
 
     def _expected(self) -> str | None:
         if self._serial is None and self._pin_file is not None:
-            try:
-                self._serial = _read_pin(self._pin_file)
-            except OSError as error:
-                raise WrongIdentity(f"cannot read which meter to trust: {error}") from error
+            self._serial = _read_pin(self._pin_file)
         return self._serial
 
 
@@ -100,7 +98,11 @@ def vendor_context(ca_file: Path) -> ssl.SSLContext:
 
 def check(certificate: dict[str, Any], host: str, expected: str | None) -> str:
     """The serial of the meter that a verified certificate names; raises WrongIdentity."""
-    devices = named_devices(certificate)
+    subject = [pair for part in certificate.get("subject", ()) for pair in part]
+    names = [_CN_FORM.fullmatch(value.lower()) for key, value in subject if key == "commonName"]
+    alternatives = certificate.get("subjectAltName", ())
+    names += [_SAN_FORM.fullmatch(value.lower()) for key, value in alternatives if key == "DNS"]
+    devices = {(name["type"], name["serial"]) for name in names if name}
     if len(devices) != 1 or next(iter(devices))[0] != "p1dongle":
         named = ", ".join(f"{kind} {serial}" for kind, serial in sorted(devices)) or "no device"
         raise WrongIdentity(f"{host} is not a P1 meter: its certificate names {named}")
@@ -108,20 +110,6 @@ def check(certificate: dict[str, Any], host: str, expected: str | None) -> str:
     if expected not in (None, serial):
         raise WrongIdentity(f"{host} is the meter {serial}, and not {expected} as it must be")
     return serial
-
-
-def named_devices(certificate: dict[str, Any]) -> set[tuple[str, str]]:
-    """Type and serial of every device that a certificate claims to be, in CN or SAN."""
-    common_names = [
-        value
-        for part in certificate.get("subject", ())
-        for key, value in part
-        if key == "commonName"
-    ]
-    dns_names = [value for key, value in certificate.get("subjectAltName", ()) if key == "DNS"]
-    matches = [_CN_FORM.fullmatch(name.lower()) for name in common_names]
-    matches += [_SAN_FORM.fullmatch(name.lower()) for name in dns_names]
-    return {(match["type"], match["serial"]) for match in matches if match}
 
 
 def _server_name(host: str, serial: str | None) -> str | None:
@@ -136,14 +124,15 @@ def _read_pin(path: Path) -> str | None:
         text = path.read_text(encoding="ascii", errors="replace").strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise WrongIdentity(f"cannot read which meter to trust: {error}") from error
     if not re.fullmatch(r"[0-9a-f]{12}", text):
         raise WrongIdentity(f"{path} holds no serial of a meter: set HW_P1_SERIAL, or delete it")
     return text
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(draft: Path, path: Path, text: str) -> None:
     """Write a small file so that a power cut leaves all of it or nothing."""
-    draft = path.with_name(path.name + ".new")
     with draft.open("w", encoding="ascii") as file:
         file.write(text)
         file.flush()

@@ -211,7 +211,7 @@ def test_what_the_telegram_knows_of_the_peak_comes_before_any_guess():
     peak_time, after = PeakTime(BRUSSELS), samples.parse_time("2026-10-31T12:00:00Z")
     first = samples.parse_time("2026-10-25T00:15:00Z")
     assert peak_time.at("2026-10-25T02:15:00", after) != first
-    peak_time.learn(datetime(2026, 10, 25, 2, 15), first)
+    peak_time.known = (datetime(2026, 10, 25, 2, 15), first)
     assert peak_time.at(261025021500, after) == first
     assert peak_time.at(None, after) is None
     assert peak_time.at("2026-10-25T02:15:00", after) == first
