@@ -15,20 +15,11 @@ from edge_agent.shared.environment import MASK
 _encode = json.JSONEncoder(default=str).encode  # made once: it takes longer than a line
 SHORTEST_MASKED = 6  # a shorter secret would mask ordinary words as well
 
+known_secrets: tuple[str, ...] = ()  # the longest first: one may be a part of another
+
 
 class JsonLines(logging.Formatter):
     """Formats a record as one JSON object; any secret that slipped into it is masked."""
-
-    def __init__(self, secrets: Iterable[str] = ()):
-        super().__init__()
-        self.secrets: list[str] = []  # the longest first: one may be a part of another
-        for secret in secrets:
-            self.mask(secret)
-
-    def mask(self, secret: str) -> None:
-        """Mask one more secret from now on."""
-        if len(secret) >= SHORTEST_MASKED and secret not in self.secrets:
-            self.secrets = sorted([*self.secrets, secret], key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its newline."""
@@ -43,38 +34,30 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return self.masked(_encode(line))
-
-    def masked(self, text: str) -> str:
-        """The text without any secret, as it is or as JSON has it."""
-        for secret in self.secrets:
-            text = text.replace(json.dumps(secret)[1:-1], MASK).replace(secret, MASK)
-        return text
+        return masked(_encode(line))
 
 
 def set_up(level: str, secrets: Iterable[str] = ()) -> None:
     """Send every log line of the process to stderr as JSON."""
+    for secret in secrets:
+        mask(secret)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines(secrets))
+    handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
 def mask(secret: str) -> None:
     """Mask one more secret from now on."""
-    for formatter in _formatters():
-        formatter.mask(secret)
+    global known_secrets  # replaced as a whole: another thread may be going through it
+    if len(secret) >= SHORTEST_MASKED and secret not in known_secrets:
+        known_secrets = tuple(sorted((*known_secrets, secret), key=len, reverse=True))
 
 
 def masked(text: str) -> str:
-    """The text without any secret that the logs mask."""
-    for formatter in _formatters():
-        text = formatter.masked(text)
+    """The text without any secret, as it is or as JSON has it."""
+    for secret in known_secrets:
+        text = text.replace(json.dumps(secret)[1:-1], MASK).replace(secret, MASK)
     return text
-
-
-def _formatters() -> list[JsonLines]:
-    formatters = (handler.formatter for handler in logging.getLogger().handlers)
-    return [formatter for formatter in formatters if isinstance(formatter, JsonLines)]
 
 
 def event(log: logging.Logger, level: int, name: str, msg: str, **fields: Any) -> None:

@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 
+from edge_agent.shared import logs
 from edge_agent.shared.logs import JsonLines, event
 
 
@@ -15,7 +16,13 @@ def line(record_of, secrets=()):
     handler.emit = records.append
     log.addHandler(handler)
     record_of(log)
-    return json.loads(JsonLines(secrets).format(records[0]))
+    before = logs.known_secrets
+    for secret in secrets:
+        logs.mask(secret)
+    try:
+        return json.loads(JsonLines().format(records[0]))
+    finally:
+        logs.known_secrets = before
 
 
 def test_an_event_has_its_fields_beside_the_standard_ones():
