@@ -136,7 +136,7 @@ def _export(values: _Values) -> float | None:
     bought = values.value("meter_active_power", "export_power_w")
     if bought:  # a WiNet-S without a meter says 0
         return -bought
-    if not values.reading.balances:
+    if not values.reading.of_one_moment:
         return None
     active = values.value("total_active_power", "export_power_w")
     load = values.value("load_power", "load_power_w")

@@ -52,7 +52,7 @@ class Reading:
         self.numbers: dict[str, float | None] = dict.fromkeys(_REGISTERS)
         self.alarms: dict[int, int | None] = dict.fromkeys(ALARM_WORDS)
         self.contradicted: set[str] = set()
-        self.balances = False  # load and active power are from one reply, so of one moment
+        self.of_one_moment = False  # load and active power, as they are from one reply
         for start, words in blocks.items():
             for register, place in _registers_in(start, len(words)):
                 raw = words[place]
@@ -63,7 +63,7 @@ class Reading:
                 place = address - start
                 self.alarms[address] = words[place] | words[place + 1] << 16
             end = start + len(words)
-            self.balances |= start <= LOAD_POWER < end and start <= ACTIVE_POWER < end - 1
+            self.of_one_moment |= start <= LOAD_POWER < end and start <= ACTIVE_POWER < end - 1
 
     def words(self, name: str) -> list[int] | None:
         """The words of a register as they came; None if they were not read."""
@@ -130,7 +130,7 @@ def _grid_side(reading: Reading) -> Iterator[str]:
     load, export = reading.numbers["load_power"], reading.numbers["export_power"]
     active, bought = reading.numbers["total_active_power"], reading.numbers["meter_active_power"]
     mirrored = _meter_silent(reading, unread=load == active)
-    if not reading.balances:
+    if not reading.of_one_moment:
         active = None
     sold = export or (-bought if bought else export)
     if load == 0 and not (sold and active is not None and _close(active, sold)):
