@@ -12,12 +12,17 @@ from tests.support.servers import (
     CitusCluster,
     Postgres,
     Redis,
-    migrate,
+    migrated_database,
     open_folder,
 )
 from tests.support.servers.postgres import programs
 
-TEMPLATE = "migrated_template"
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker ends long after the others."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture
@@ -79,17 +84,10 @@ def database(postgres: Postgres) -> Iterator[str]:
     postgres.drop_database(_name(url))
 
 
-@pytest.fixture(scope="session")
-def _template(postgres: Postgres) -> str:
-    url = postgres.create_database(TEMPLATE)
-    migrate(url)
-    return TEMPLATE
-
-
 @pytest.fixture
-def migrated(postgres: Postgres, _template: str) -> Iterator[str]:
+def migrated(postgres: Postgres) -> Iterator[str]:
     """URL of a migrated database on plain PostgreSQL, as its ordinary owner."""
-    url = postgres.create_database(template=_template)
+    url = migrated_database(postgres)
     yield url
     postgres.drop_database(_name(url))
 

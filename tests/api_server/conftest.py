@@ -8,7 +8,7 @@ import pytest
 from redis import Redis as RedisClient
 
 from tests.support.client import READERS, TOKENS, Client
-from tests.support.servers import ROOT, Api, Postgres, Redis, open_folder
+from tests.support.servers import ROOT, Api, Postgres, Redis, migrated_database, open_folder
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def settings(migrated: str, redis: Redis) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def shared_api(postgres: Postgres, redis: Redis, _template: str) -> Iterator[Api]:
+def shared_api(postgres: Postgres, redis: Redis) -> Iterator[Api]:
     """One API for the tests of a module that do not mind each other's samples."""
-    name = postgres.create_database(template=_template)
+    name = migrated_database(postgres)
     environ = {
         "DATABASE_URL": name,
         "REDIS_URL": redis.url,

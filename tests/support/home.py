@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from api_server import create_app
 from tests.support import history
 from tests.support.energy_reference import energy
-from tests.support.servers import Postgres, migrate
+from tests.support.servers import Postgres, migrated_database
 from tests.support.truth import Truth, spans
 
 BUILT = datetime(2025, 1, 1, tzinfo=UTC)
@@ -31,10 +31,9 @@ class Home:
 
     def __init__(self, server: Postgres, redis_url: str = "redis://127.0.0.1:1", **more: str):
         self.server = server
-        self.url = server.create_database()
         settings = {"SITE_TIMEZONE": "Europe/Brussels"} | more
         self.zone = ZoneInfo(settings["SITE_TIMEZONE"])
-        migrate(self.url, SITE_TIMEZONE=settings["SITE_TIMEZONE"])
+        self.url = migrated_database(server, settings["SITE_TIMEZONE"])
         self.env = {
             "DATABASE_URL": self.url,
             "REDIS_URL": redis_url,

@@ -13,7 +13,7 @@ from api_server.data.cache import Cache
 from api_server.data.capacity.running import foresee, register_w
 from api_server.data.database import ANSWER_S, HISTORY_S, Store
 from tests.support.history import insert
-from tests.support.servers import Redis, migrate
+from tests.support.servers import Redis, migrated_database
 
 START = datetime(2026, 11, 18, 17, 45, tzinfo=UTC)  # a quarter in the middle of a month
 MONTH = datetime(2026, 10, 31, 23, tzinfo=UTC)  # when November begins in Belgium
@@ -113,8 +113,7 @@ class Meter:
 def migrated_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A database that the meters of this module share."""
     server = request.getfixturevalue(request.param)
-    url = server.create_database()
-    migrate(url)
+    url = migrated_database(server)
     yield url
     server.drop_database(url.rpartition("/")[2])
 

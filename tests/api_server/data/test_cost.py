@@ -19,7 +19,7 @@ from api_server.data.capacity.months import mean
 from api_server.data.capacity.quarters import Peak
 from api_server.data.database import Store
 from tests.support.history import insert
-from tests.support.servers import Postgres, migrate
+from tests.support.servers import Postgres, migrated_database
 
 BRUSSELS = ZoneInfo("Europe/Brussels")
 NOW = datetime(2026, 9, 10, 10, 3, tzinfo=UTC)
@@ -82,8 +82,7 @@ def sample(at: datetime) -> dict:
 @pytest.fixture(scope="module")
 def store(postgres: Postgres) -> Iterator[Store]:
     """A database with a meter that has told every ten hours since December, and one in 2026."""
-    url = postgres.create_database()
-    migrate(url)
+    url = migrated_database(postgres)
     start = FIRST.astimezone(UTC)
     made = [
         start + timedelta(hours=hour) for hour in range(0, hours("2025-12-01", "2026-09-10"), 10)

@@ -18,7 +18,7 @@ from api_server.data.capacity.months import back
 from api_server.data.database import Store
 from api_server.migrations.migrate import connect
 from tests.support import history
-from tests.support.servers import ROOT, Postgres, Redis, migrate, run
+from tests.support.servers import ROOT, Postgres, Redis, migrated_database, run
 
 pytestmark = pytest.mark.slow
 ZONE = ZoneInfo("Europe/Brussels")
@@ -76,8 +76,7 @@ class Site:
 @pytest.fixture
 def site(postgres: Postgres, redis: Redis) -> Iterator[Site]:
     """A new one."""
-    url = postgres.create_database()
-    migrate(url)
+    url = migrated_database(postgres)
     yield Site(url, redis)
     postgres.drop_database(url.rpartition("/")[2])
 
@@ -173,8 +172,7 @@ def test_to_make_anew_forgets_what_depends_on_that_time(site):
 def test_another_zone_has_months_of_its_own(request, redis, family):
     """On every database: what is kept of the months of one zone is none of another's."""
     servers = request.getfixturevalue(family)
-    url = servers.create_database()
-    migrate(url)
+    url = migrated_database(servers)
     october, november = date(2025, 10, 1), date(2025, 11, 1)
     at = datetime(2025, 10, 31, 20, tzinfo=UTC)  # in Tokyo it is November
     made = steady(at - timedelta(days=9), 90, 2000) + steady(at, 90, 9000, 500)

@@ -15,7 +15,7 @@ from psycopg2.errors import LockNotAvailable
 
 from api_server import create_app
 from tests.support import history
-from tests.support.servers import ROOT, Postgres, migrate
+from tests.support.servers import ROOT, Postgres, migrated_database
 from tests.support.servers.process import environment, wait_until
 from tests.support.truth import Truth
 
@@ -60,8 +60,7 @@ class Site:
 
     def __init__(self, server: Postgres, kind: str, zone: str, url: str | None = None):
         self.server, self.kind, self.zone = server, kind, ZoneInfo(zone)
-        self.url = url or server.create_database()
-        migrate(self.url, SITE_TIMEZONE=zone)
+        self.url = url or migrated_database(server, zone)
         self.app = create_app(
             {
                 "DATABASE_URL": self.url,

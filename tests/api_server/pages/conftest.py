@@ -11,7 +11,14 @@ import pytest
 from tests.simulators.house import House
 from tests.support import history
 from tests.support.client import Answer, Client
-from tests.support.servers import Api, CertificateAuthority, Postgres, Redis, open_folder
+from tests.support.servers import (
+    Api,
+    CertificateAuthority,
+    Postgres,
+    Redis,
+    migrated_database,
+    open_folder,
+)
 
 COOKIE = "__Host-sunspool"
 DAYS = 3
@@ -73,12 +80,11 @@ class Reader(Client):
 def house(
     postgres: Postgres,
     redis: Redis,
-    _template: str,
     ca: CertificateAuthority,
     tls: tuple[Path, Path],
 ) -> Iterator[Api]:
     """The API over HTTPS, with three days of a simulated house until today."""
-    url = postgres.create_database(template=_template)
+    url = migrated_database(postgres)
     now = datetime.now(UTC).replace(microsecond=0)
     minutes = [now - timedelta(minutes=n) for n in range(10, DAYS * 24 * 60)]
     # Also of the time that the tests are going to take: the house does not fall silent meanwhile.

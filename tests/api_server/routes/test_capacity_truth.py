@@ -19,7 +19,7 @@ import pytest
 
 from api_server.data.capacity.quarters import Quarter, peaks
 from edge_agent.shared.samples import format_time, parse_time
-from tests.support.servers import Api, Postgres, migrate, open_folder
+from tests.support.servers import Api, Postgres, migrated_database, open_folder
 
 pytestmark = pytest.mark.slow
 
@@ -207,8 +207,7 @@ def for_each_refresh(server: Postgres, url: str, statement: str) -> None:
 def meters(request: pytest.FixtureRequest) -> Iterator[Iterator[Meter]]:
     """Meters that have told nothing yet, on plain PostgreSQL and on TimescaleDB."""
     server, redis = request.getfixturevalue(request.param), request.getfixturevalue("redis")
-    url = server.create_database()
-    migrate(url)
+    url = migrated_database(server)
     # Only the tests say when: a refresh in between would hide what comes late until the next.
     for_each_refresh(server, url, "SELECT alter_job(%s, scheduled => false)")
     settings = {

@@ -19,7 +19,7 @@ from api_server.web.shortcut import Batch
 from api_server.web.together import Together
 from api_server.web.worker import ARRIVAL_S
 from tests.support.client import INVERTER, METER
-from tests.support.servers import Api, Postgres, Redis, open_folder, wait_until
+from tests.support.servers import Api, Postgres, Redis, migrated_database, open_folder, wait_until
 
 INVERTERS = [f"roof{number}" for number in range(12)]
 METERS = [f"meter{number}" for number in range(4)]
@@ -31,9 +31,9 @@ STORED += "SELECT device_id, count(*) FROM p1_samples GROUP BY 1"
 
 
 @pytest.fixture(scope="module")
-def api(postgres: Postgres, redis: Redis, _template: str) -> Iterator[Api]:
+def api(postgres: Postgres, redis: Redis) -> Iterator[Api]:
     """One worker, to which all come."""
-    url = postgres.create_database(template=_template)
+    url = migrated_database(postgres)
     env = {"DATABASE_URL": url, "REDIS_URL": redis.url, "DEVICE_TOKENS": TOKENS}
     with open_folder("sunspool-together-") as folder, Api(folder, env, workers=1) as api:
         yield api

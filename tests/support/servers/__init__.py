@@ -6,6 +6,7 @@ thread that lives as long as they should: that thread is the parent the kernel w
 """
 
 from tests.support.servers.citus import CitusCluster
+from tests.support.servers.migrated import migrated_database
 from tests.support.servers.postgres import Postgres, Replica
 from tests.support.servers.process import (
     ROOT,
@@ -34,6 +35,7 @@ __all__ = [
     "Simulator",
     "free_port",
     "migrate",
+    "migrated_database",
     "open_folder",
     "run",
     "wait_until",
