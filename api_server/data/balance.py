@@ -6,9 +6,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from api_server.data import battery, rollups
+from api_server.data.cache import Cache
+from api_server.data.closed import ROWS
 from api_server.data.database import HISTORY_S, Store
 from api_server.data.frames import Frame
 from api_server.data.rollups import Bucket
+from api_server.data.running_rows import Running
 from api_server.devices import Site
 from edge_agent.shared.samples import P1, SUNGROW, Kind
 
@@ -23,11 +26,21 @@ Buckets = dict[datetime, Bucket]
 Energies = dict[str, float | None]
 
 
-def answer(store: Store, site: Site, frame: Frame, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
-    """The balance of a site; raises TooManyBuckets."""
+def answer(
+    store: Store,
+    site: Site,
+    frame: Frame,
+    zone: ZoneInfo,
+    now: datetime,
+    cache: Cache | None = None,
+) -> dict[str, Any]:
+    """The balance of a site; raises TooManyBuckets. With a `cache` what is closed of a usual frame
+    is read once."""
+    kept = f"{frame.name}:{frame.width}"
+    running = Running(cache, kept, now) if cache and kept in ROWS else None
 
     def work(cursor: Any) -> list[dict[str, Any]]:
-        return read(cursor, site, frame, zone, now)
+        return read(cursor, site, frame, zone, now, running)
 
     return {
         "site": site.name,
@@ -38,7 +51,12 @@ def answer(store: Store, site: Site, frame: Frame, zone: ZoneInfo, now: datetime
 
 
 def read(
-    cursor: Any, site: Site, frame: Frame, zone: ZoneInfo, now: datetime
+    cursor: Any,
+    site: Site,
+    frame: Frame,
+    zone: ZoneInfo,
+    now: datetime,
+    running: Running | None = None,
 ) -> list[dict[str, Any]]:
     """The buckets in which any device of the site has one, oldest first."""
 
@@ -47,7 +65,9 @@ def read(
         return min((first for first in firsts if first is not None), default=None)
 
     def read_device(kind: Kind, device_id: str) -> Buckets:
-        found = rollups.read(cursor, kind, device_id, edges, frame.level, zone, still=True)
+        found = rollups.read(
+            cursor, kind, device_id, edges, frame.level, zone, still=True, running=running
+        )
         return {bucket.start: bucket for bucket in found}
 
     edges = frame.edges(now, zone, find_first)

@@ -1,4 +1,4 @@
-"""What is read of a device's samples of today, of which the closed periods are read only once.
+"""What is read of a device's samples up to now, of which the closed periods are read only once.
 
 They are kept in Redis; whoever takes in samples of one of them has them forgotten.
 """
@@ -14,7 +14,9 @@ from api_server.data.cache import Cache
 PERIOD = timedelta(minutes=5)
 LATE = timedelta(seconds=60)  # samples of a period still come for so long, as a matter of course
 KEPT_S = 3600
-NAMES = ("curve", "gaps")
+# Of rows, the frames of a house with the width of their buckets.
+ROWS = ("day:day", "day:hour", "month:day", "year:month", "all:month")
+NAMES = ("curve", "gaps", *(f"rows:{frame}" for frame in ROWS))
 
 # The value of some samples and those from one time to another.
 Extend = Callable[[Any, datetime, datetime], Any]
@@ -23,25 +25,26 @@ Extend = Callable[[Any, datetime, datetime], Any]
 class Closed:
     """One of the `NAMES` with what is kept under it: what JSON can say, of one type.
 
-    Samples that are `ahead` of the clock by less are read too.
+    It is closed up to where one `period` meets the next.
     """
 
-    def __init__(self, name: str, value: Any, ahead: timedelta = timedelta(0)):
-        self._name, self._ahead = name, ahead
+    def __init__(self, name: str, value: Any, period: timedelta = PERIOD):
+        self._name, self._period = name, period
         # When it was first read, what of, until when, and that.
         self._decode = msgspec.json.Decoder(tuple[datetime, list, datetime, value]).decode
 
     def read(
         self, cache: Cache, device_id: str, of: list, now: datetime, nothing: Any, extend: Extend
-    ) -> Any:
-        """`nothing` extended from the start of the day, with which `of` begins, to now.
+    ) -> tuple[Any, datetime]:
+        """`nothing` extended from a start, with which `of` begins, over what is closed, and the end
+        of that.
 
         What else is in `of` says how it is read: what was read otherwise is not used.
         """
         key = _key(self._name, device_id)
         text = cache.recall(key)
         at, until, value = self._recall(text, of, now) or (now, of[0], nothing)
-        closed = max(_open(now), until)
+        closed = max(_open(now, self._period), until)
         if until < closed:
             # It is kept only if nobody has had it forgotten since before the database is asked.
             claim = text or cache.claim(key)
@@ -49,12 +52,12 @@ class Closed:
             if claim:
                 kept = msgspec.json.encode((at, of, closed, value))
                 cache.replace(key, claim, kept, KEPT_S)
-        return extend(value, closed, now + self._ahead)
+        return value, closed
 
     def _recall(
         self, text: bytes | None, of: list, now: datetime
     ) -> tuple[datetime, datetime, Any] | None:
-        """What is kept of this day, if it is.
+        """What is kept, if it is of this.
 
         However often it goes on, it is read anew in the end: a Redis may have come back with what
         it was told to forget.
@@ -69,13 +72,13 @@ class Closed:
 
 def outdated(device_id: str, oldest: datetime, now: datetime) -> list[str]:
     """The keys of what is kept of a device, if samples of closed periods have come."""
-    return [_key(name, device_id) for name in NAMES] if oldest < _open(now) else []
+    return [_key(name, device_id) for name in NAMES] if oldest < _open(now, PERIOD) else []
 
 
-def _open(now: datetime) -> datetime:
+def _open(now: datetime, period: timedelta) -> datetime:
     """When the first period begins that samples may still come to."""
-    seconds, period = int((now - LATE).timestamp()), int(PERIOD.total_seconds())
-    return datetime.fromtimestamp(seconds // period * period, UTC)
+    seconds, length = int((now - LATE).timestamp()), int(period.total_seconds())
+    return datetime.fromtimestamp(seconds // length * length, UTC)
 
 
 def _key(name: str, device_id: str) -> str:

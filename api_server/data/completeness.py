@@ -122,12 +122,13 @@ def read(
 
     if start <= now < end:
         of = [start, interval_s]
-        seen = _CLOSED.read(cache, device.device_id, of, now, None, extend)
+        seen, closed = _CLOSED.read(cache, device.device_id, of, now, None, extend)
     else:
-        seen = extend(None, start, min(end, now))
+        seen, closed = None, start
+    end = min(end, now)
+    seen = extend(seen, closed, end)
     if seen is None:
         return Day(interval)
-    end = min(end, now)
     gaps = seen.gaps if end - seen.last <= longest else [*seen.gaps, (seen.last, end)]
     return Day(interval, end - seen.begin, seen.sample_count, gaps)
 

@@ -46,6 +46,14 @@ class Rule:
         """Whether a counter can go from one reading to the other."""
         return 0 <= next_kwh - kwh <= self.limit(since, at)
 
+    def join(self, one: Span, later: Span) -> Span:
+        """Two stretches as one; like counter_add in SQL."""
+        state = max(later.state, SETTLED) if one.state else later.state
+        since, kwh, at, next_kwh = one.last_ts, one.last_kwh, later.first_ts, later.first_kwh
+        if BROKEN in (one.state, later.state) or not self.follows(kwh, since, next_kwh, at):
+            state = BROKEN
+        return Span(one.first_kwh, one.first_ts, later.last_kwh, later.last_ts, state, one.parts)
+
 
 @dataclass
 class Candidate:

@@ -27,7 +27,7 @@ _MEANS = {
 # The means of a device by the start of each period, in seconds since 1970.
 Means = dict[int, list[float | None]]
 
-_CLOSED = Closed("curve", Means, ahead=PERIOD)
+_CLOSED = Closed("curve", Means)
 
 
 def read(
@@ -59,7 +59,8 @@ def _means(
     def extend(means: Means, since: datetime, until: datetime) -> Means:
         return means | store.run(lambda cursor: _read(cursor, kind, device_id, since, until))
 
-    return _CLOSED.read(cache, device_id, [start], now, {}, extend)
+    means, closed = _CLOSED.read(cache, device_id, [start], now, {}, extend)
+    return extend(means, closed, now + PERIOD)
 
 
 def _read(cursor: Any, kind: Kind, device_id: str, since: datetime, until: datetime) -> Means:

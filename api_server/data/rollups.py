@@ -15,11 +15,11 @@ from zoneinfo import ZoneInfo
 from api_server.data.counters import Fold, Line, Rule, Span
 from api_server.data.periods import QUARTER, after, floor, midnight
 from api_server.data.rollup_query import fields_of, query_of
+from api_server.data.running_rows import FOR_EVER, Row, Running
 from edge_agent.shared.samples import Kind
 
 RESOLUTION = timedelta(microseconds=1)
 EVER = datetime.min.replace(tzinfo=UTC)
-FOR_EVER = datetime.max.replace(tzinfo=UTC)
 LEVELS = {
     "quarter": "quarter_hourly",
     "hour": "quarter_hourly",
@@ -68,26 +68,31 @@ def read(
     zone: ZoneInfo,
     still: bool = False,
     energies: Mapping[str, str] | None = None,
+    running: Running | None = None,
 ) -> list[Bucket]:
     """The buckets between the edges (in UTC), oldest first, but not those nothing is known of.
 
     They are read from rollups of the width, and each edge must be one of theirs. Without samples
     a bucket is there if energy passed in it; `still` adds those of which it is known that none
-    did. `energies` names the counters, else they are those of the kind.
+    did. `energies` names the counters, else they are those of the kind. While it is `running` a
+    range is told without gauges, of which less is read then.
     """
     order = kind.rollup.order
     energies = kind.rollup.energies if energies is None else energies
     history = _History(cursor, kind, device_id, zone, tuple(energies.values()))
-    rows = history.read(edges, LEVELS[width])
-    lines = [line.energies(edges) for line in history.lines(history.spans(rows), edges[-1])]
-    found = {number: row for number, _, row in rows}
-    nothing = (0, *(None for _ in order))
+    if running and edges[0] <= running.now < edges[-1]:
+        rows = running.read(history, edges, LEVELS[width])
+    else:
+        rows = history.read(edges, LEVELS[width])
+    lines = [line.energies(edges) for line in history.lines([row.spans for row in rows], edges[-1])]
+    found = {row.number: row.told for row in rows}
     buckets = []
     for number, (start, end) in enumerate(pairwise(edges), 1):
-        count, *gauges = found.get(number, nothing)[: 1 + len(order)]
+        count, *known = found.get(number, (0,))
+        gauges = dict(zip(order, known or [None] * len(order), strict=True))
         risen = {name: line[number - 1] for name, line in zip(energies, lines, strict=True)}
         if count or any(risen.values()) or (still and set(risen.values()) != {None}):
-            buckets.append(Bucket(start, end, count, dict(zip(order, gauges, strict=True)), risen))
+            buckets.append(Bucket(start, end, count, gauges, risen))
     return buckets
 
 
@@ -109,8 +114,10 @@ def follow(
     history = _History(cursor, kind, device_id, zone, (counter,))
     quarters, parts = history.quarters(start, end, gauges)
     around = history.read([start, end], "quarter_hourly", inside=False)
-    before, after = ([row for row in around if (row[0] < 0) == early] for early in (True, False))
-    [line] = history.lines(history.spans(before) + parts + history.spans(after), end)
+    before, after = (
+        [row.spans for row in around if (row.number < 0) == early] for early in (True, False)
+    )
+    [line] = history.lines(before + parts + after, end)
     return quarters, line
 
 
@@ -153,22 +160,51 @@ class _History:
     ) -> None:
         self.cursor, self.kind, self.device_id, self.zone = cursor, kind, device_id, zone
         self.counters = counters
+        self.rule = Rule(kind.max_power_w, kind.counter_step_kwh)
         self._parts: dict[Stretch, list[list[Span | None]]] = {}
 
     def read(
-        self, edges: list[datetime], level: str, inside: bool = True
-    ) -> list[tuple[int, Stretch, tuple]]:
-        """The joined rows of a range by number, from 1, and of all that is around it; or these."""
-        around = self._around(edges, level)
+        self, edges: list[datetime], level: str, inside: bool = True, until: datetime = FOR_EVER
+    ) -> list[Row]:
+        """The joined rows of a range and of all that is around it, or these, in order; only with
+        what there is `until` a time where quarters meet."""
+        around = {n: one for n, one in self._around(edges, level).items() if one.start < until}
         values = {"device": self.device_id, "edges": edges, "since": edges[0]}
-        values["until"] = edges[-1] if inside else edges[0]
+        values["until"] = min(edges[-1] if inside else edges[0], until)
         for number, stretch in around.items():
-            values |= {f"start{number}": stretch.start, f"end{number}": stretch.end}
+            end = min(stretch.end, until)
+            values |= {f"start{number}": stretch.start, f"end{number}": end}
         levels = tuple((number, stretch.level) for number, stretch in around.items())
-        query = query_of(self.kind.name, level, self.counters, levels)
+        return self._rows(edges, level, level, levels, values)
+
+    def read_between(
+        self, edges: list[datetime], level: str, since: datetime, until: datetime
+    ) -> list[Row]:
+        """The same of what there is between such times, of which the first is in the range."""
+        values = {"device": self.device_id, "edges": edges, "since": since, "until": until}
+        return self._rows(edges, level, "quarter_hourly", (), values)
+
+    def _rows(
+        self,
+        edges: list[datetime],
+        level: str,
+        read_level: str,
+        around: tuple[tuple[int, str], ...],
+        values: dict[str, Any],
+    ) -> list[Row]:
+        query = query_of(self.kind.name, read_level, self.counters, around)
         self.cursor.execute(query, values)
-        spans = dict(enumerate((Stretch(level, *span) for span in pairwise(edges)), 1)) | around
-        return [(number, spans[number], row) for number, *row in self.cursor.fetchall()]
+        stretches, own = self.stretches(edges, level), 1 + len(self.kind.rollup.order)
+        return [
+            Row(number, tuple(row[:own]), _spans(row[own:], stretches[number]))
+            for number, *row in self.cursor.fetchall()
+        ]
+
+    def stretches(self, edges: list[datetime], level: str) -> dict[int, Stretch]:
+        """What the rows of a range and around it are made of, by number."""
+        after = {len(edges): Stretch("daily", edges[-1], FOR_EVER)}
+        inside = dict(enumerate((Stretch(level, *span) for span in pairwise(edges)), 1))
+        return after | inside | self._around(edges, level)
 
     def _around(self, edges: list[datetime], level: str) -> dict[int, Stretch]:
         """The other days of the months of a range, and all other months, by number."""
@@ -195,16 +231,10 @@ class _History:
         spans = [_spans(row[own:], self._part("quarter_hourly", row[0])) for row in rows]
         return [row[:own] for row in rows], spans
 
-    def spans(self, rows: list[tuple[int, Stretch, tuple]]) -> list[list[Span | None]]:
-        """What joined rows tell of the counters."""
-        first = 1 + len(self.kind.rollup.order)
-        return [_spans(row[first:], stretch) for _, stretch, row in rows]
-
     def lines(self, spans: list[list[Span | None]], until: datetime) -> Iterator[Line]:
         """Each counter followed through the spans, to its first reading that is not before."""
-        rule = Rule(self.kind.max_power_w, self.kind.counter_step_kwh)
         for index in range(len(self.counters)):
-            fold = Fold(rule, partial(self._parts_of, index))
+            fold = Fold(self.rule, partial(self._parts_of, index))
             for row in spans:
                 if row[index] and not (fold.line.times and fold.line.times[-1] >= until):
                     fold.feed(row[index])
@@ -213,9 +243,8 @@ class _History:
     def find_needed(self) -> list[datetime]:
         """The quarters whose samples are read when all counters are followed to their ends."""
         months = self.parts(Stretch("monthly", EVER, FOR_EVER))
-        rule = Rule(self.kind.max_power_w, self.kind.counter_step_kwh)
         for index in range(len(self.counters)):
-            fold = Fold(rule, partial(self._parts_of, index))
+            fold = Fold(self.rule, partial(self._parts_of, index))
             for row in months:
                 if row[index]:
                     fold.feed(row[index])

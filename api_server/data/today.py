@@ -29,7 +29,8 @@ def read(store: Store, cache: Cache, site: Site, zone: ZoneInfo, now: datetime) 
     start = periods.midnight(now.astimezone(zone).date(), zone)
 
     def ask() -> Today:
-        [bucket] = balance.answer(store, site, Frame("day", "day"), zone, now)["series"] or [None]
+        whole = Frame("day", "day")
+        [bucket] = balance.answer(store, site, whole, zone, now, cache)["series"] or [None]
         return Today(bucket, curve.read(store, cache, site, start, now))
 
     return Today(*moment.read(cache, _key("today", site), start, now, ask))
@@ -41,7 +42,7 @@ def history(
     """The balance of a frame, of which only the period that runs is kept; raises TooManyBuckets."""
 
     def ask() -> list[dict[str, Any]]:
-        return balance.answer(store, site, frame, zone, now)["series"]
+        return balance.answer(store, site, frame, zone, now, cache)["series"]
 
     today = now.astimezone(zone).date()
     if frame.day and periods.floor(frame.day, frame.name) != periods.floor(today, frame.name):
