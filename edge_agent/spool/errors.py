@@ -1,8 +1,6 @@
 """What can be wrong with a spool, named by what has to be done about it."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -19,7 +17,7 @@ class SpoolBroken(SpoolError):
 
 
 class SpoolFull(SpoolError):
-    """No room, in the file or on the disk; the handle is good."""
+    """No room, in the file or on the disk; the connection is good."""
 
 
 class SpoolCorrupt(SpoolError):
@@ -27,7 +25,7 @@ class SpoolCorrupt(SpoolError):
 
 
 class SpoolFailed(SpoolError):
-    """The disk or the file system failed: the handle must not be used again."""
+    """The disk or the file system failed: the connection must not be used again."""
 
 
 _KINDS = {
@@ -38,16 +36,8 @@ _KINDS = {
 }
 
 
-@contextmanager
-def named_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the system raise into one of the errors above."""
-    try:
-        yield
-    except OSError as error:
-        raise SpoolFailed(f"{path}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is None:
-            raise  # a mistake of ours
-        kind = _KINDS.get(code & 0xFF, SpoolFailed)
-        raise kind(f"{path}: {error} ({error.sqlite_errorname})") from error
+def spool_error(path: Path, error: OSError | sqlite3.DatabaseError) -> SpoolError:
+    """One of the errors above, for what SQLite or the system raised."""
+    kind = _KINDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, SpoolFailed)
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return kind(f"{path}: {error} ({name})")

@@ -1,29 +1,41 @@
-"""The spool's database file: the statements of the queue, run on its one connection.
+"""The spool's database file: its one connection, through all failures, and the queue's statements.
 
 A plain insert writes no counter: ids are dense, so the number of waiting rows is the one saved with
 the last deletion plus the ids given since.
 """
 
 import json
+import logging
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
+from edge_agent.shared.logs import event
 from edge_agent.spool import tables
-from edge_agent.spool.errors import SpoolCorrupt, SpoolError, SpoolFull, named_errors
-from edge_agent.spool.folder import create_file, log_of, sync_directory
+from edge_agent.spool.errors import SpoolCorrupt, SpoolError, SpoolFailed, SpoolFull, spool_error
+from edge_agent.spool.folder import (
+    Reserve,
+    create_file,
+    log_of,
+    move_away,
+    require_writable,
+    sync_directory,
+)
 from edge_agent.spool.pages import PAGE_BYTES, is_log_damaged
-from edge_agent.spool.row import COLUMNS, Row, checksum, make_row, unplaced
+from edge_agent.spool.row import COLUMNS, Row, make_row, unplaced
 
-LOG_PAGES = 1600  # then it is moved into the file; it keeps its length and is overwritten in place
-CHECKED_MB = 64  # a larger file is not read from end to end before work starts
 FULL = 0.97  # the rest is kept for confirming and setting aside
 UNMEASURED_ROWS = 20  # the fill is asked for after so many, and always when it is high
 RETRIED_ROWS = 1000  # in one transaction, so that neither log nor memory grows with their number
 REASON_CHARS = 500
+REOPEN_AFTER_S = 1.0
+REPLACE_AFTER_S = 60.0  # a fresh file that is damaged already: the disk is at fault, not the file
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -38,90 +50,145 @@ class Changes:
 
 
 class SpoolFile:
-    """The one read-write connection; not thread-safe, raises what SQLite and the system raise.
+    """The file; not thread-safe. `run` opens it, everything else needs it open.
 
-    Ids up to `last_id` are given: a late confirmation must not hit another reading. `boots` is
-    what is known of them already.
+    Only `run` names errors; the statements raise what SQLite and the system raise. What is known of
+    counters and boots outlives the connection and a damaged file: ids up to the last are given,
+    for a late confirmation must not hit another reading.
     """
 
-    def __init__(
-        self, path: Path, max_mb: int, last_id: int = 0, boots: dict[str, int] | None = None
-    ):
+    def __init__(self, path: Path, max_mb: int):
         self.path = path
+        self.db: sqlite3.Connection | None = None
+        self.counters: dict[str, Any] = dict(tables.COUNTERS)
+        self.boots: dict[str, int] = {}
         self.fill = 0.0  # 0 to 1 of SPOOL_MAX_MB, as last measured
+        self.opened = 0  # how often
+        self.failing_since: float | None = None  # the file cannot be used at all since then
+        self.reserve = Reserve(path)
         self._max_pages = max_mb * 2**20 // PAGE_BYTES
-        if new := not path.exists():
-            create_file(path)
-        elif is_log_damaged(log_of(path)):
-            raise SpoolCorrupt(f"{path}: its log is damaged")
-        self.db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+        self._reopen_at = self._replace_at = float("-inf")
+        self._why = "closed"
+        require_writable(path)
+        with suppress(SpoolFull, SpoolCorrupt, SpoolFailed):  # the first reading waits in memory
+            self.run(SpoolFile.measure)
+
+    def run(self, action: Callable[..., Any], *values: Any, urgent: bool = False) -> Any:
+        """Return `action(self, *values)`, if it is urgent with the reserve; raises SpoolError."""
+        if self.db is None and monotonic() < self._reopen_at:
+            raise SpoolFailed(self._why)
         try:
-            small = self._prepare()
-            self.counters = tables.load_counters(self.db, recount=small)
-            self.boots = tables.load_boots(self.db)
-            for row in self.rows("held = 0 ORDER BY id DESC LIMIT 1"):
-                if row.good:
-                    self.saw(row.ts)
-            if (
-                new
-                or last_id > self.counters["last_id"]
-                or (boots or {}).keys() - self.boots.keys()
-            ):
-                self._take_over(last_id, boots or {})
+            result = self._try(action, values)
+        except SpoolError as error:
+            if not self._mend(error, urgent):
+                raise
+            result = self._try(action, values)
+        self.failing_since = None
+        if urgent and not self.reserve.kept:
+            self._make_room_in_log()  # it must not take what the file needs
+        return result
+
+    def _try(self, action: Callable[..., Any], values: tuple[Any, ...]) -> Any:
+        try:
+            if self.db is None:
+                self._open()
+            return action(self, *values)
+        except (OSError, sqlite3.DatabaseError) as error:
+            raise spool_error(self.path, error) from error
+
+    def _open(self) -> None:
+        self.reserve.give_up_if_needed()
+        if new := not self.path.exists():
+            create_file(self.path)
+        elif is_log_damaged(log_of(self.path)):
+            raise SpoolCorrupt(f"{self.path}: its log is damaged")
+        self.db = sqlite3.connect(
+            self.path, timeout=5, isolation_level=None, check_same_thread=False
+        )
+        try:
+            checked = tables.set_up(self.db, self.path, self._max_pages)
+            self._load(new, checked)
             if new:
-                sync_directory(path.parent)
+                sync_directory(self.path.parent)
             self.measure()
         except BaseException:
             self.close()
             raise
+        self.opened += 1
 
-    def _prepare(self) -> bool:
-        """Set the connection up and make the tables; whether all of the file was checked."""
-        self.db.text_factory = tables.lenient_text
-        self.db.create_function("checksum", 6, checksum, deterministic=True)
-        self.db.create_function("boot_crc", 2, tables.boot_crc, deterministic=True)
-        self._one(f"PRAGMA page_size = {PAGE_BYTES}")
-        journal = self._one("PRAGMA journal_mode = WAL")
-        self._one("PRAGMA synchronous = FULL")
-        if (journal, self._one("PRAGMA synchronous")) != ("wal", 2):
-            raise SpoolError(f"{self.path}: this file system cannot promise durable writes")
-        self._one(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-        self._one(f"PRAGMA journal_size_limit = {2 * LOG_PAGES * PAGE_BYTES}")
-        self._one(f"PRAGMA max_page_count = {self._max_pages}")
-        # Salvage must not find confirmed readings again in pages that were given back.
-        self._one("PRAGMA secure_delete = ON")
-        small = self._one("PRAGMA page_count") * PAGE_BYTES <= CHECKED_MB * 2**20
-        if small and (found := self._one("PRAGMA integrity_check(1)")) != "ok":
-            raise SpoolCorrupt(f"{self.path}: {found}")
-        # After a failed write the log may hold what never reached the disk: start an empty one.
-        with suppress(SpoolFull), named_errors(self.path):
-            self.checkpoint("TRUNCATE")
-        self.db.executescript(f"BEGIN IMMEDIATE; {tables.SCHEMA} COMMIT")
-        # While a damaged one is there, its readings would be sent with the time of a wrong clock.
-        self.db.execute("DELETE FROM boots WHERE crc != boot_crc(boot_id, began)")
-        return small
+    def _load(self, new: bool, checked: bool) -> None:
+        """Read counters and boots, and go on from what is known already."""
+        found = tables.load_counters(self.db, recount=checked)
+        boots = tables.load_boots(self.db)
+        known = self.counters["last_id"]
+        is_behind = found["last_id"] < known or self.boots.keys() - boots.keys()
+        self.boots |= boots
+        self.counters = found | {"last_id": max(found["last_id"], known)}
+        for row in self.rows("held = 0 ORDER BY id DESC LIMIT 1"):
+            if row.good:
+                self.saw(row.ts)
+        if not (new or is_behind):
+            return
+        with self.transaction():  # which saves the counters where salvage finds them
+            self.put_boots(self.boots)
+            self.db.execute("DELETE FROM sqlite_sequence WHERE name = 'samples'")
+            last_id = self.counters["last_id"]
+            self.db.execute("INSERT INTO sqlite_sequence VALUES ('samples', ?)", (last_id,))
 
-    def _take_over(self, last_id: int, boots: dict[str, int]) -> None:
-        """Go on from what is known already, and save the counters where salvage finds them."""
-        with self.transaction():
-            self.put_boots(boots)
-            if self.counters["last_id"] < last_id:
-                self.counters["last_id"] = last_id
-                self.db.execute("DELETE FROM sqlite_sequence WHERE name = 'samples'")
-                self.db.execute("INSERT INTO sqlite_sequence VALUES ('samples', ?)", (last_id,))
+    def _mend(self, error: SpoolError, urgent: bool) -> bool:
+        """Do about an error what can be done; whether to try again at once."""
+        now = monotonic()
+        if isinstance(error, SpoolFull):
+            self._make_room_in_log()  # the next try needs less
+            if urgent:
+                self.reserve.give_up_if_needed()
+            return urgent
+        self.close()
+        if isinstance(error, SpoolCorrupt) and now >= self._replace_at:
+            self._replace_at = now + REPLACE_AFTER_S
+            with suppress(OSError):
+                bad = move_away(self.path)
+                event(log, logging.ERROR, "spool_corrupt", f"set aside as {bad.name}: {error}")
+                return True
+        # After a failed write the next success of this connection would prove nothing.
+        if not self.reserve.is_disk_full():  # for room one can wait
+            self.failing_since = self.failing_since or now
+        self._reopen_at, self._why = now + REOPEN_AFTER_S, str(error)
+        return False
 
-    def saw(self, ts: str | None) -> None:
-        """Remember the newest trusted time."""
-        self.counters["newest_ts"] = _newer(self.counters["newest_ts"], ts)
+    def _make_room_in_log(self) -> None:
+        """Move the log into the file, so that it is written from its beginning again."""
+        if self.db:
+            with suppress(sqlite3.DatabaseError):
+                self.db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    def _one(self, statement: str) -> Any:
-        rows = self.db.execute(statement).fetchall()
-        return rows[0][0] if rows else None
+    def close(self, for_good: bool = False) -> None:
+        """Close the connection; the next `run` opens another, unless it is closed for good."""
+        if for_good:
+            self._reopen_at = float("inf")
+        db, self.db = self.db, None
+        if db:
+            with suppress(sqlite3.DatabaseError):
+                db.close()
+
+    def measure(self) -> float:
+        """Ask how full the file is, 0 to 1 of SPOOL_MAX_MB."""
+        ((pages,),) = self.db.execute("PRAGMA page_count").fetchall()
+        ((unused,),) = self.db.execute("PRAGMA freelist_count").fetchall()
+        self.fill = (pages - unused) / self._max_pages
+        return self.fill
 
     def rows(self, where: str, *values: Any) -> list[Row]:
         """The rows of the queue that fulfil a condition."""
         found = self.db.execute(f"SELECT {COLUMNS} FROM samples WHERE {where}", values)  # noqa: S608
         return list(map(Row._make, found.fetchall()))
+
+    def queued(self, limit: int, newest: bool = False) -> list[Row]:
+        """The oldest (or newest) rows that may be sent, in the order of their ids."""
+        sendable = "(held = 0 OR boot_id IN (SELECT boot_id FROM boots)) ORDER BY id"
+        if newest:
+            return self.rows(f"{sendable} DESC LIMIT ?", limit)[::-1]
+        return self.rows(f"{sendable} LIMIT ?", limit)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -134,7 +201,7 @@ class SpoolFile:
             self.db.execute("INSERT OR REPLACE INTO meta VALUES ('counters', ?)", (counters,))
             self.db.execute("COMMIT")
         except BaseException:
-            self.counters.update(before)  # others look at them too
+            self.counters = before
             with suppress(sqlite3.DatabaseError):
                 self.db.rollback()
             raise
@@ -166,6 +233,10 @@ class SpoolFile:
         if not row.held:
             self.saw(row.ts)
 
+    def saw(self, ts: str | None) -> None:
+        """Remember the newest trusted time."""
+        self.counters["newest_ts"] = _newer(self.counters["newest_ts"], ts)
+
     def put_aside(self, row: Row, reason: str) -> None:
         """Keep one row in `set_aside`, with the time at which it was sent, inside a transaction."""
         self.counters["set_aside"] += 1
@@ -178,7 +249,7 @@ class SpoolFile:
         """Note when boots began, inside a transaction; what is known stays."""
         rows = [(*boot, tables.boot_crc(*boot)) for boot in boots.items()]
         self.db.executemany("INSERT OR IGNORE INTO boots VALUES (?, ?, ?)", rows)
-        self.boots.update({**boots, **self.boots})
+        self.boots = boots | self.boots
 
     def delete(self, ids: Iterable[int]) -> int:
         """Delete rows inside a transaction; returns how many there were."""
@@ -191,8 +262,7 @@ class SpoolFile:
         """Write what memory collected, in one transaction."""
         with self.transaction():
             self.counters["dropped"] += changes.dropped
-            if changes.boots:
-                self.put_boots(changes.boots)
+            self.put_boots(changes.boots)
             self.saw(changes.newest_ts)
             for row, reason in changes.refused:
                 self.put_aside(row, reason)
@@ -223,28 +293,6 @@ class SpoolFile:
                 self.db.execute("DELETE FROM set_aside WHERE number = ?", (number,))
             self.counters["set_aside"] -= len(good)
         return len(good), found[-1][0] if found else None
-
-    def queued(self, limit: int, newest: bool = False) -> list[Row]:
-        """The oldest (or newest) rows that may be sent, in the order of their ids."""
-        sendable = "(held = 0 OR boot_id IN (SELECT boot_id FROM boots)) ORDER BY id"
-        if newest:
-            return self.rows(f"{sendable} DESC LIMIT ?", limit)[::-1]
-        return self.rows(f"{sendable} LIMIT ?", limit)
-
-    def measure(self) -> float:
-        """Ask how full the file is, 0 to 1 of SPOOL_MAX_MB."""
-        used = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
-        self.fill = used / self._max_pages
-        return self.fill
-
-    def checkpoint(self, mode: str = "PASSIVE") -> None:
-        """Move the log into the file, so that it is written from its beginning again."""
-        self._one(f"PRAGMA wal_checkpoint({mode})")
-
-    def close(self) -> None:
-        """Close the connection, whatever state it is in."""
-        with suppress(sqlite3.DatabaseError):
-            self.db.close()
 
 
 def _newer(one: str | None, other: str | None) -> str | None:

@@ -24,10 +24,10 @@ from edge_agent.clock import TICK, ReadingTime
 from edge_agent.shared.logs import event
 from edge_agent.shared.samples import format_time, parse_time
 from edge_agent.spool import boots, tables
-from edge_agent.spool.disk import Disk
 from edge_agent.spool.errors import SpoolBroken, SpoolError
 from edge_agent.spool.file import Changes, SpoolFile
 from edge_agent.spool.folder import lock, make_folder, retry_request
+from edge_agent.spool.maintenance import Maintenance
 from edge_agent.spool.row import DAMAGED, EPOCH, Row, make_row, unplaced
 
 MEMORY_SAMPLES = 7200  # two hours of the fastest polling
@@ -70,8 +70,9 @@ class Spool:
         make_folder(self.path)
         self._lock_handle = lock(self.path)
         try:
-            self._disk = Disk(self.path, max_mb)
-            self._disk.maintain(FIRST_MAINTENANCE_S)
+            self._file = SpoolFile(self.path, max_mb)
+            self._maintenance = Maintenance(self._file)
+            self._maintenance.run(FIRST_MAINTENANCE_S)
         except BaseException:
             os.close(self._lock_handle)
             raise
@@ -84,16 +85,16 @@ class Spool:
         with self._mutex:
             held, boot_id = not taken.trusted, taken.boot_id
             if held:
-                boot_id, self.is_placed = unplaced(boot_id, self._disk.boots), False
+                boot_id, self.is_placed = unplaced(boot_id, self._file.boots), False
             row = make_row(self._given_ids - 1, sample, boot_id, taken.boot_s, held)
             self._given_ids = row.id
             self._waiting.append(row)
             written = self._flush()
             if len(self._waiting) > MEMORY_SAMPLES:
                 self._drop_oldest()
-            if self._disk.maintain(MAINTENANCE_S):
+            if self._maintenance.run(MAINTENANCE_S):
                 self.is_placed, self._oldest_ts = False, None  # salvage brings back held readings
-            since = self._disk.failing_since
+            since = self._file.failing_since
             if since is not None and monotonic() - since > self._patience_s:
                 raise SpoolBroken(f"{self.path} could not be used for {self._patience_s:.0f} s")
             return written
@@ -112,7 +113,7 @@ class Spool:
             self._taken_back = False
             rows = self._queued_on_disk(limit, newest)
             if self._waiting:
-                placed = (row.placed(self._disk.boots) for row in self._waiting)
+                placed = (row.placed(self._file.boots) for row in self._waiting)
                 rows += [row for row in placed if not row.held]
             return rows[-limit:] if newest else rows[:limit]
 
@@ -136,7 +137,7 @@ class Spool:
             for row in [row for row in self._waiting if row.id in endings]:
                 self._waiting.remove(row)
                 if (reason := endings[row.id]) is not None:
-                    self._changes.refused.append((row.placed(self._disk.boots), reason))
+                    self._changes.refused.append((row.placed(self._file.boots), reason))
         self._changes.endings |= {id_: reason for id_, reason in endings.items() if id_ > 0}
         self._flush()
 
@@ -164,7 +165,7 @@ class Spool:
         """Give held readings their time, by a pair of clocks that can be trusted."""
         with self._mutex:
             self._flush()
-            known = self._disk.boots
+            known = self._file.boots
             found = self._ask(None, boots.held_boots)
             waiting = [(row.boot_id, row.boot_s, row.boot_s) for row in self._waiting if row.held]
             held = [boot for boot in (*(found or ()), *waiting) if boot[0] not in known]
@@ -173,7 +174,7 @@ class Spool:
             if new:
                 self._changes.boots |= new
                 self._changes.newest_ts = format_time(now.ts - TICK)
-                self._disk.boots |= new
+                self._file.boots |= new
                 self._flush()
             self.is_placed = found is not None
             if held:
@@ -193,7 +194,7 @@ class Spool:
 
     def knows_boot(self, boot_id: str) -> bool:
         """Whether the time was ever trusted in this boot."""
-        return boot_id in self._disk.boots
+        return boot_id in self._file.boots
 
     def status(self) -> dict[str, Any]:
         """What `--spool` prints, and what only memory knows."""
@@ -205,11 +206,11 @@ class Spool:
         """The status without the readings that were set aside, which takes no time."""
         with self._mutex:
             self._flush()
-            if self._oldest_ts is None and self._disk.counters["pending"]:
+            if self._oldest_ts is None and self._file.counters["pending"]:
                 self._oldest_ts = self._ask(
                     None, lambda file: tables.oldest_ts(file.db, file.boots)
                 )
-            counts = {name: self._disk.counters[name] for name in tables.STATUS}
+            counts = {name: self._file.counters[name] for name in tables.STATUS}
             changes, waiting = self._changes, self._waiting
             counts["dropped"] += changes.dropped
             counts["set_aside"] += len(changes.refused)
@@ -220,7 +221,7 @@ class Spool:
 
     def newest_ts(self) -> datetime | None:
         """The latest time of any reading ever stored here, but for what was taken back."""
-        newest = self._disk.counters["newest_ts"]
+        newest = self._file.counters["newest_ts"]
         return parse_time(newest) if newest else None
 
     def close(self) -> None:
@@ -228,7 +229,7 @@ class Spool:
         with self._mutex:
             if self._lock_handle is not None:
                 self._flush()
-                self._disk.close(for_good=True)
+                self._file.close(for_good=True)
                 os.close(self._lock_handle)
                 self._lock_handle = None
 
@@ -240,7 +241,7 @@ class Spool:
             rows = [row for row in found if row.id not in endings] if endings else found
             unsendable = {row.id: why for row in rows if (why := self._why_unsendable(row))}
             if not unsendable:
-                return [row.placed(self._disk.boots) if row.held else row for row in rows]
+                return [row.placed(self._file.boots) if row.held else row for row in rows]
             msg = f"{len(unsendable)} readings set aside: {'; '.join({*unsendable.values()})}"
             event(log, logging.ERROR, "spool_unsendable", msg, ids=list(unsendable)[:20])
             self._end(unsendable)
@@ -259,12 +260,12 @@ class Spool:
         urgent = bool(changes.endings or changes.refused or changes.boots)
         try:
             if urgent or changes.dropped:
-                self._disk.run(SpoolFile.apply, changes, urgent=urgent)
+                self._file.run(SpoolFile.apply, changes, urgent=urgent)
                 self._changes, self._oldest_ts = Changes(), None
             some = 1 if self.trouble else INSERT_ROWS  # no use trying many before one goes in
             while waiting:
                 rows = list(islice(waiting, some))
-                self._disk.run(SpoolFile.insert, rows)
+                self._file.run(SpoolFile.insert, rows)
                 for _ in rows:
                     waiting.popleft()
                 some = INSERT_ROWS
@@ -282,6 +283,6 @@ class Spool:
         self, default: Any, action: Callable[..., Any], *values: Any, urgent: bool = False
     ) -> Any:
         try:
-            return self._disk.run(action, *values, urgent=urgent)
+            return self._file.run(action, *values, urgent=urgent)
         except SpoolError:
             return default

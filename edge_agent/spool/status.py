@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.spool import tables
-from edge_agent.spool.errors import SpoolError, SpoolLocked, named_errors
+from edge_agent.spool.errors import SpoolError, SpoolLocked, spool_error
 from edge_agent.spool.folder import log_of, retry_request
 from edge_agent.spool.queue import Spool
 
@@ -15,7 +15,7 @@ def read_status(path: Path | str) -> dict[str, Any]:
     """What `--spool` prints, read beside a running agent; the file is never opened for writing."""
     path = Path(path)
     counters, oldest_ts, rejected = tables.COUNTERS, None, []
-    with named_errors(path):
+    try:
         if path.exists() and path.stat().st_size:
             # Without a log nobody writes, and a reader without rights on the folder cannot make it.
             wal = log_of(path)
@@ -27,6 +27,8 @@ def read_status(path: Path | str) -> dict[str, Any]:
                 counters = tables.load_counters(db, recount=False)
                 oldest_ts = tables.oldest_ts(db, tables.load_boots(db))
                 rejected = tables.rejected(db)
+    except (OSError, sqlite3.DatabaseError) as error:
+        raise spool_error(path, error) from error
     shown = {name: counters[name] for name in tables.STATUS}
     return shown | {"oldest_ts": oldest_ts, "rejected": rejected}
 

@@ -14,7 +14,7 @@ from edge_agent.poller import Poller, Schedule
 from edge_agent.shared.loops import Fatal
 from edge_agent.shared.samples import parse_time
 from edge_agent.sources import NothingNew, SourceError
-from edge_agent.spool.disk import REOPEN_AFTER_S
+from edge_agent.spool.file import REOPEN_AFTER_S
 from edge_agent.spool.queue import Spool, SpoolBroken
 from edge_agent.upload.uploader import Uploader
 from tests.support.agent import START, sample, settings

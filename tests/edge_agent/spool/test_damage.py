@@ -1,5 +1,6 @@
 """A damaged file: set aside, never deleted; what can be read is saved, what can not is counted."""
 
+import json
 import os
 import random
 import sqlite3
@@ -89,6 +90,30 @@ def test_a_flipped_byte_costs_that_reading_only(path, caplog):
     assert spool.status()["set_aside"] == 1
     assert events(caplog, "spool_unsendable")
     assert set_aside_files(path) == []
+    spool.close()
+
+
+def test_a_time_that_became_bytes_can_still_be_shown(path):
+    spool = Spool(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("UPDATE samples SET ts = CAST(ts AS BLOB) WHERE id = 52")
+        other.execute("UPDATE set_aside SET reason = CAST(reason AS BLOB)")
+    spool.ack([entry.id for entry in spool.peek(1)])
+    assert json.loads(json.dumps(spool.counts()))["oldest_ts"] == reading(51)["ts"]
+    assert numbers(spool.peek(1)) == [52]
+    damaged, refused = json.loads(json.dumps(spool.status()))["rejected"]
+    assert (damaged["ts"], refused["reason"]) == (reading(51)["ts"], "no")
+    assert json.loads(damaged["sample"]) == reading(51)
+    spool.close()
+
+
+@pytest.mark.parametrize("last_id", [None, "400"])
+def test_a_last_id_that_is_no_number_does_not_stop_the_agent(path, last_id):
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("UPDATE sqlite_sequence SET seq = ?", (last_id,))
+    spool = Spool(path)
+    assert numbers(spool.peek(COUNT)) == WAITING
+    assert spool.status()["lost"] == 0
     spool.close()
 
 

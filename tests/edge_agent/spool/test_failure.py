@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.spool.disk import REOPEN_AFTER_S
+from edge_agent.spool.file import REOPEN_AFTER_S
 from edge_agent.spool.queue import Spool, SpoolBroken, SpoolError
 from tests.support.readings import reading
 

@@ -201,7 +201,7 @@ def wait_until_stored(spool, number):
 
 
 def test_memory_holds_two_hours_and_counts_what_it_must_drop(small_disk, caplog):
-    caplog.set_level(logging.CRITICAL, logger="edge_agent.spool.disk")
+    caplog.set_level(logging.CRITICAL, logger="edge_agent.spool.file")
     spool = Spool(small_disk / "spool.db")
     occupy(small_disk)
     n = 0

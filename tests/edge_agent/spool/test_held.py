@@ -9,7 +9,7 @@ import pytest
 
 from edge_agent.clock import ReadingTime
 from edge_agent.shared.samples import parse_time
-from edge_agent.spool.disk import REOPEN_AFTER_S
+from edge_agent.spool.file import REOPEN_AFTER_S
 from edge_agent.spool.queue import Spool
 from tests.edge_agent.test_clock import SECOND, Machine, even, queue, take
 from tests.simulators.ingest_server import refuse_named

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent.clock import ReadingTime
-from edge_agent.spool.disk import REOPEN_AFTER_S
 from edge_agent.spool.errors import SpoolError, SpoolLocked
+from edge_agent.spool.file import REOPEN_AFTER_S
 from edge_agent.spool.queue import Spool
 from tests.support.readings import reading
 
