@@ -173,7 +173,8 @@ class Poller:
         self.error = None
         self._logged.clear()
         self._last_poll_ts = format_time(datetime.now(UTC))
-        logs.event(log, logging.DEBUG, "poll_ok", msg, **fields)
+        if log.isEnabledFor(logging.DEBUG):  # with each poll
+            logs.event(log, logging.DEBUG, "poll_ok", msg, **fields)
 
     def _fail(self, cause: str) -> None:
         if self._stop.is_set():
