@@ -18,13 +18,11 @@ HALF_A_DAY = timedelta(hours=12)
 LEAST_CHARGE_KWH = 5.0  # an efficiency of less says nothing
 KEPT_S = 300
 _KEPT = {b"told": True, b"none": False}
-_TELLING = ("charge_total_kwh", "discharge_total_kwh", "battery_power_w", "battery_soc_pct")
 
 _TOLD = """
 SELECT EXISTS (
     SELECT FROM sungrow_read_monthly(%s, '-infinity', 'infinity')
-    WHERE charge_total IS NOT NULL OR discharge_total IS NOT NULL
-        OR avg_battery_power_w <> 0 OR avg_battery_soc_pct > 0  -- 0 is also told without a battery
+    WHERE (charge_total IS NOT NULL OR discharge_total IS NOT NULL)
 )
 """
 _STATES = """
@@ -42,7 +40,7 @@ UNKNOWN: State = [None, None, None]
 
 
 def is_told(cursor: Any, device_id: str) -> bool:
-    """Whether an inverter has ever told anything of a battery: else it has none."""
+    """Whether an inverter has ever told what its battery took or gave: else it has none."""
     cursor.execute(_TOLD, (device_id,))
     return cursor.fetchone()[0]
 
@@ -60,7 +58,8 @@ def has_told(store: Store, cache: Cache, device_id: str) -> bool:
 
 def outdated(device_id: str, columns: dict[str, list[Any]]) -> list[str]:
     """The key of whether it has told, if these samples tell."""
-    return [_told_key(device_id)] if any(set(columns[name]) != {None} for name in _TELLING) else []
+    told = any(set(columns[name]) != {None} for name in ("charge_total_kwh", "discharge_total_kwh"))
+    return [_told_key(device_id)] if told else []
 
 
 def _told_key(device_id: str) -> str:

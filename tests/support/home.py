@@ -107,7 +107,6 @@ def make_samples(start: datetime, days: int, seed: int) -> dict[str, list[dict[s
     chance = random.Random(seed)
     for sample in made["shed"]:
         sample["charge_total_kwh"] = sample["discharge_total_kwh"] = None
-        sample["battery_power_w"] = sample["battery_soc_pct"] = None
     for sample in made["roof"]:
         hours = (sample["ts"] - BUILT) / timedelta(hours=1)
         known = chance.random() > 0.02

@@ -107,7 +107,6 @@ def test_the_living_part_costs_three_statements_and_the_next_viewer_none(viewed:
 
 def test_so_it_does_for_an_inverter_of_which_no_battery_is_known(viewed: Viewed):
     """Whether it has one is kept for longer."""
-    viewed.postgres.execute("DELETE FROM sungrow_samples WHERE device_id = 'shed'", viewed.name)
     viewed.send("shed", **NO_BATTERY)
     viewed.see("live")
     viewed.send("meter")
@@ -191,8 +190,6 @@ def test_ages_go_on_while_values_are_kept(viewed: Viewed):
 
 def test_without_redis_the_pages_say_the_same(viewed: Viewed):
     browser = viewed.log_in(REDIS_URL="redis://127.0.0.1:1")
-    viewed.send("roof", 0.5, pv_total_kwh=10.0)
-    viewed.send("shed", 0.5, pv_total_kwh=10.0)
     for part in ("live", "today"):
         with_redis, without = viewed.see(part).numbers, viewed.see(part, browser).numbers
         known = [[one for one in page if one.field != "age_s"] for page in (with_redis, without)]

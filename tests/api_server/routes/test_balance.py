@@ -134,18 +134,6 @@ def test_a_battery_that_is_not_known_is_null(home: Home) -> None:
     home.insert("roof", *hours(inverter(7), inverter(8), inverter(9)))
     [first, *_] = home.balance(frame="day", date="2026-06-01")
     assert (first["charge_kwh"], first["discharge_kwh"], first["consumption_kwh"]) == (0, 0, 3)
-    home.insert("shed", ("2025-06-01T10:00", {"battery_power_w": 0.0, "battery_soc_pct": 0.0}))
-    assert home.balance(frame="day", date="2026-06-01")[0] == first
-    home.insert("shed", ("2025-06-01T10:05", {"battery_soc_pct": 50.0}))
-    told = home.balance(frame="day", date="2026-06-01")[0]
-    assert (told["charge_kwh"], told["discharge_kwh"], told["consumption_kwh"]) == (None,) * 3
-
-
-def test_a_battery_of_which_one_counter_is_not_known(home: Home) -> None:
-    """Is unknown in what follows of it."""
-    home.insert("meter", *hours(meter(100, 50), meter(101, 50), meter(102, 50)))
-    home.insert("shed", *hours(inverter(7), inverter(8), inverter(9)))
-    home.insert("roof", *hours(inverter(7), inverter(8), inverter(9)))
     home.insert("roof", ("2025-06-01T10:00", inverter(None, discharge=3)))
     home.insert("roof", ("2027-06-01T10:00", inverter(None, discharge=3 + 2 * 8.76)))
     first = home.balance(frame="day", date="2026-06-01")[10]
