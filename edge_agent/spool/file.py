@@ -63,7 +63,7 @@ class SpoolFile:
         self.counters: dict[str, Any] = dict(tables.COUNTERS)
         self.boots: dict[str, int] = {}
         self.fill = 0.0  # 0 to 1 of SPOOL_MAX_MB, as last measured
-        self.opened = 0  # how often
+        self.openings = 0
         self.failing_since: float | None = None  # the file cannot be used at all since then
         self.reserve = Reserve(path)
         self._max_pages = max_mb * 2**20 // PAGE_BYTES
@@ -114,7 +114,7 @@ class SpoolFile:
         except BaseException:
             self.close()
             raise
-        self.opened += 1
+        self.openings += 1
 
     def _load(self, new: bool, checked: bool) -> None:
         """Read counters and boots, and go on from what is known already."""

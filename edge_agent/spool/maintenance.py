@@ -33,7 +33,7 @@ class Maintenance:
 
     def __init__(self, file: SpoolFile):
         self._file = file
-        self._opened = 0  # the opening of the file that the work belongs to
+        self._opening = 0  # of the file: the one that the work belongs to
         self._work: Iterator[bool] | None = None
         self._idle = self._warned = False
 
@@ -42,7 +42,8 @@ class Maintenance:
         file = self._file
         if not file.reserve.kept:
             file.reserve.keep()
-        if self._idle and file.db and file.opened == self._opened and file.fill < WARN_AGAIN_BELOW:
+        same = file.db and file.openings == self._opening
+        if self._idle and same and file.fill < WARN_AGAIN_BELOW:
             return False
         with suppress(SpoolError):  # the next reading tries again, and tells if it is not stored
             file.run(self._steps, monotonic() + seconds, urgent=True)
@@ -50,8 +51,8 @@ class Maintenance:
 
     def _steps(self, file: SpoolFile, until: float) -> None:
         self._warn(file.measure())
-        if file.opened != self._opened:
-            self._opened, self._work, self._idle = file.opened, None, False
+        if file.openings != self._opening:
+            self._opening, self._work, self._idle = file.openings, None, False
         work, self._work = self._work or _work(file), None  # after an error it begins again
         for goes_on in work:
             if not goes_on or monotonic() > until:
