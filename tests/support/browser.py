@@ -7,12 +7,13 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.servers import ROOT
+from tests.support.servers import ROOT, wait_until
 
 AXE = "axe-core@4.10.3"
 OPTIONS = (
@@ -51,8 +52,10 @@ class Browser:
         return self.driver.execute_script(script, *values)
 
     def find(self, selector: str) -> Any:
-        """The first element of a CSS selector."""
-        return self.driver.find_element("css selector", selector)
+        """The first element of a CSS selector; after a click the page may only be on its way."""
+        found = partial(self.driver.find_elements, "css selector", selector)
+        wait_until(found, 10, selector)
+        return found()[0]
 
     def set_scheme(self, scheme: str) -> None:
         """Wish for dark or light pages."""

@@ -1,6 +1,7 @@
 """What the API answers of the moment in which a page is shown, by what the page's numbers say."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -35,6 +36,22 @@ def compare(page: Page, expected: Values) -> None:
         else:
             assert one.value == said(value), one
         assert (one.text == DASH) == (value is None), one
+
+
+def compared(reader: Reader, path: str, show: Callable[[], str]) -> Page:
+    """What `show` shows of a page, compared with what the API says of the same moment.
+
+    The house has a sample every 10 s: where one came in between, both are asked again.
+    """
+    told = of_page(reader, path)
+    while True:
+        before, page = told, Page(show())
+        told = of_page(reader, path)
+        names = {(one.field, one.device, one.bucket) for one in page.numbers}
+        if all(before.get(name) == told.get(name) for name in names if name[0] not in MOVING):
+            break
+    compare(page, told)
+    return page
 
 
 def of_rows(rows: list[dict], device: str | None = None) -> Values:

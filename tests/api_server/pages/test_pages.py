@@ -8,7 +8,7 @@ import pytest
 from api_server import create_app
 from tests.api_server.pages import expected
 from tests.api_server.pages.conftest import METER, ROOF, Reader
-from tests.api_server.pages.expected import PAGES, ZONE, compare, said
+from tests.api_server.pages.expected import PAGES, ZONE, said
 from tests.support import history
 from tests.support.client import Client
 from tests.support.page import Page
@@ -25,7 +25,7 @@ class TestEqual:
 
     @pytest.mark.parametrize("path", expected.VIEWS)
     def test_every_page(self, reader: Reader, path):
-        compare(Page(reader.page(path).text), expected.of_page(reader, path))
+        expected.compared(reader, path, lambda: reader.page(path).text)
 
     def test_what_is_shown_now(self, reader: Reader):
         numbers = Page(reader.page("/ui/").text).numbers
@@ -51,8 +51,7 @@ class TestEqual:
             Client(house.url, "roof-token", str(ca.file)).ask("POST", "/v1/ingest", sent).status
             == 200
         )
-        page = Page(reader.page("/ui/health").text)
-        compare(page, expected.of_page(reader, "/ui/health"))
+        page = expected.compared(reader, "/ui/health", lambda: reader.page("/ui/health").text)
         assert {one.device for one in page.numbers} == {ROOF, METER}
         assert page.number("spool_count").text == "3"
         assert page.number("lost").text == "0"
